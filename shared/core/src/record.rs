@@ -1,0 +1,59 @@
+//! Canonical records: what a mapping makes of a raw record.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{EntityType, Hash, Priority, Timestamp};
+
+/// One entity in Sluice's own form, as one connection describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CanonicalRecord {
+    pub entity_type: EntityType,
+    /// The record's id at its source, trimmed, in the vendor's own letters. Unique per connection
+    /// and entity type.
+    pub source_id: String,
+    /// The content; follows the entity type's JSON Schema.
+    pub data: Value,
+    /// Records that must exist at a target before this one (promise O7).
+    #[serde(default)]
+    pub parents: Vec<RecordRef>,
+    /// When the source says it last changed; `None` when the source does not say.
+    #[serde(default)]
+    pub modified_at: Option<Timestamp>,
+    #[serde(default)]
+    pub deleted: bool,
+    /// Overrides the flow's priority for this record.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+}
+
+impl CanonicalRecord {
+    /// Hash of everything that counts as content: data, parents and the deletion mark. Times and
+    /// priorities do not: a source that touches a time stamp alone changed nothing.
+    pub fn hash(&self) -> Hash {
+        Hash::of_json(&serde_json::json!({
+            "data": self.data,
+            "deleted": self.deleted,
+            "parents": self.parents,
+        }))
+    }
+}
+
+/// Names another record of the same source connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordRef {
+    pub entity_type: EntityType,
+    pub source_id: String,
+}
+
+impl std::fmt::Display for RecordRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.entity_type, self.source_id)
+    }
+}
+
+/// Our stable reference for a record, unique within an organization and entity type. It is
+/// planted at targets so that a record can be found again when an answer was lost (promise O1).
+pub fn entity_id(source_connection: &str, source_id: &str) -> String {
+    format!("{source_connection}:{source_id}")
+}

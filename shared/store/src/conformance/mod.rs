@@ -1,0 +1,1 @@
+//! Behaviour suites: one per contract, run by every backend against a real instance of itself.

@@ -1,0 +1,36 @@
+//! Contracts of the four stores that Sluice stands on, and the conformance suites every backend
+//! must pass.
+//!
+//! | contract | embedded | server |
+//! |---|---|---|
+//! | [`RawStore`] | SQLite | MongoDB |
+//! | [`MasterStore`], [`TaskStore`] | SQLite | PostgreSQL |
+//! | [`Broker`] | in process | RabbitMQ |
+//!
+//! To change a contract: change its suite in [`conformance`] first, then both backends.
+//! "Not found" is `Ok(None)`; a transaction is one method, never an object passed around; lists of
+//! arguments are batches, and results come back in the order of the arguments.
+
+pub mod broker;
+pub mod conformance;
+pub mod dead_letter;
+pub mod master;
+pub mod raw;
+pub mod run;
+pub mod task;
+
+use std::sync::Arc;
+
+pub use broker::Broker;
+pub use master::MasterStore;
+pub use raw::RawStore;
+pub use task::TaskStore;
+
+/// The backends of one process, chosen by URL scheme in `sluice::backends`.
+#[derive(Clone)]
+pub struct Backends {
+    pub raw: Arc<dyn RawStore>,
+    pub master: Arc<dyn MasterStore>,
+    pub tasks: Arc<dyn TaskStore>,
+    pub broker: Arc<dyn Broker>,
+}

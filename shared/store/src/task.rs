@@ -1,0 +1,439 @@
+//! Tasks: staging, claiming, leases, settling, rescue. See `sluice_core::task` for the states.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sluice_core::{
+    ConnectionId, EntityType, ErrorClass, Hash, MasterId, OrganizationId, Priority, QueueClass,
+    Result, RunId, TaskId, Timestamp,
+    message::TaskRef,
+    record::RecordRef,
+    run::{RunCounts, RunKind, RunState},
+    task::{AttemptOutcome, PushAction, TaskKind, TaskState},
+};
+
+use crate::{
+    dead_letter::{
+        DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
+    },
+    run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
+};
+
+/// How many tasks of one connection and class may be staged now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageQuota {
+    pub connection_id: ConnectionId,
+    pub kind: TaskKind,
+    pub class: QueueClass,
+    pub limit: u32,
+}
+
+/// Open tasks, counted by connection, kind, class and state.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Backlog {
+    pub organization_id: OrganizationId,
+    pub connection_id: ConnectionId,
+    pub kind: TaskKind,
+    pub class: QueueClass,
+    pub state: TaskState,
+    pub count: u64,
+    pub oldest: Option<Timestamp>,
+}
+
+/// What [`TaskStore::rescue`] looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RescueSettings {
+    /// A staged task not claimed for this long is pending again: its message was lost.
+    pub staged_for: Duration,
+    /// At most this many rows per kind of rescue.
+    pub limit: u32,
+}
+
+/// What [`TaskStore::rescue`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rescued {
+    /// Waiting tasks whose time has come.
+    pub due: u64,
+    /// Running tasks whose lease had run out.
+    pub leases: u64,
+    /// Staged tasks whose message was lost.
+    pub messages: u64,
+    /// Blocked tasks whose parent is linked by now.
+    pub unblocked: u64,
+}
+
+/// Proof of a claim: settling with an outdated epoch changes nothing (promise C2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    pub task_id: TaskId,
+    pub epoch: i64,
+}
+
+/// Asks for tasks by id, as named by broker messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    pub ids: Vec<TaskId>,
+    /// Who asks: host and process, for people.
+    pub owner: String,
+    /// Longer than any call it covers.
+    pub lease: Duration,
+}
+
+/// A claimed pull.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PullTask {
+    pub lease: Lease,
+    pub organization_id: OrganizationId,
+    pub connection_id: ConnectionId,
+    pub run_id: RunId,
+    pub run_kind: RunKind,
+    /// Name of the flow.
+    pub flow: String,
+    pub spec: PullSpec,
+    /// Progress stored by the last checkpoint; `None` on the first attempt.
+    pub progress: Option<Value>,
+    /// Attempts so far, without this one.
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub traceparent: Option<String>,
+}
+
+/// What a pull task reads. Stored as JSON in `sync_queue.spec`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PullSpec {
+    pub stream: String,
+    /// One slice; `None` means "plan": find the slices and make a task of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Value>,
+    /// Overrides the stored cursor of an incremental run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Only this source id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Decide and count, write nothing, enqueue nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A cursor to be kept for the next incremental run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamState {
+    pub stream: String,
+    /// Canonical JSON of the partition; `{}` without partitions.
+    pub partition: String,
+    pub state: Value,
+}
+
+/// Progress of a pull after a page is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    pub lease: Lease,
+    pub progress: Value,
+    pub state: Option<StreamState>,
+    /// Added to the run's counts.
+    pub counts: RunCounts,
+    /// The lease is renewed by this.
+    pub lease_for: Duration,
+}
+
+/// The end of an attempt at a pull.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PullSettlement {
+    pub lease: Lease,
+    pub attempt: Attempt,
+    pub next: PullNext,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum PullNext {
+    Done {
+        state: Option<StreamState>,
+        counts: RunCounts,
+        /// Further pulls of the same run and step, made in the same transaction.
+        spawn: Vec<PullSpec>,
+    },
+    Retry {
+        after: Duration,
+    },
+    Snooze {
+        after: Duration,
+    },
+    Dead,
+    Cancelled,
+}
+
+/// A claimed push with the newest version and all that is needed to send it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PushTask {
+    pub lease: Lease,
+    pub organization_id: OrganizationId,
+    /// The target.
+    pub connection_id: ConnectionId,
+    pub priority: Priority,
+    pub master_id: MasterId,
+    pub entity_type: EntityType,
+    pub entity_id: String,
+    pub source_connection_id: ConnectionId,
+    pub source_system: String,
+    pub source_id: String,
+    /// The newest version; claiming it is the recorded intent to send it (promise O1).
+    pub version: i32,
+    pub data: Value,
+    pub deleted: bool,
+    /// Parents, with their external ids at this target where they have one.
+    pub parents: Vec<ParentLink>,
+    pub link: Option<TargetLink>,
+    /// Version of an earlier intent whose outcome nobody recorded: find out before sending again.
+    pub unsettled_version: Option<i32>,
+    /// Attempts so far, without this one.
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub traceparent: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentLink {
+    pub parent: RecordRef,
+    /// `None` while the parent is not linked at this target.
+    pub external_id: Option<String>,
+}
+
+/// The link to the target as of the claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetLink {
+    pub external_id: Option<String>,
+    pub pushed_version: Option<i32>,
+    /// Hash of the body last delivered, in the target's form.
+    pub pushed_hash: Option<Hash>,
+}
+
+/// One try, for `task_attempts`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub started_at: Timestamp,
+    pub duration: Duration,
+    /// Calls to the other system that belong to this attempt; a batch counts for its first task.
+    pub calls: u32,
+    pub error: Option<AttemptError>,
+    pub worker: String,
+    pub trace_id: Option<String>,
+}
+
+/// Why an attempt failed; free of secrets and personal data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptError {
+    pub class: ErrorClass,
+    pub code: String,
+    pub message: String,
+    pub http_status: Option<u16>,
+}
+
+/// A stored attempt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptRow {
+    pub number: u32,
+    pub version: Option<i32>,
+    pub outcome: AttemptOutcome,
+    pub action: Option<PushAction>,
+    pub started_at: Timestamp,
+    pub duration_ms: u64,
+    pub calls: u32,
+    pub error_class: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub http_status: Option<u16>,
+    pub worker: String,
+    pub trace_id: Option<String>,
+}
+
+/// The end of an attempt at a push.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PushSettlement {
+    pub lease: Lease,
+    pub attempt: Attempt,
+    pub next: PushNext,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum PushNext {
+    /// The target holds `version`. When a newer version is wanted by now, the task is pending
+    /// again; otherwise completed. Children blocked on this record are released.
+    Delivered {
+        action: PushAction,
+        version: i32,
+        /// Hash of the body in the target's form; `None` for a skip by the mapping.
+        hash: Option<Hash>,
+        external_id: Option<String>,
+    },
+    /// One attempt used.
+    Retry {
+        after: Duration,
+    },
+    /// No attempt used, nothing was sent: the intent is taken back.
+    Snooze {
+        after: Duration,
+    },
+    /// Waits, without using an attempt, until this record is linked at the target.
+    Blocked {
+        on: RecordRef,
+    },
+    /// A dead letter is written in the same transaction.
+    Dead,
+    /// Nobody knows whether it was applied; waits for a person.
+    Unknown,
+    Cancelled,
+}
+
+/// A link state that changed, for mirroring into the raw store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboundChange {
+    /// Continue after this (task change sequence).
+    pub cursor: i64,
+    pub organization_id: OrganizationId,
+    pub source_connection_id: ConnectionId,
+    pub entity_type: EntityType,
+    pub source_id: String,
+    pub target: String,
+    pub state: TaskState,
+}
+
+/// Totals of one target connection, from its attempts and tasks.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct TargetSummary {
+    pub connection: String,
+    pub created: u64,
+    pub updated: u64,
+    pub deleted: u64,
+    pub linked: u64,
+    pub skipped: u64,
+    pub calls: u64,
+    pub retries: u64,
+    pub dead: u64,
+    pub open: u64,
+    /// Versions that were wanted at this target so far.
+    pub wanted: u64,
+}
+
+/// Keeps tasks, runs and dead letters, in the same database as the master data.
+#[async_trait]
+pub trait TaskStore: Send + Sync + 'static {
+    // Runs
+
+    /// Creates a run with a step per stream, in order, and the first step's pull task. The same
+    /// idempotency key gives the run it gave before. At most five queued or running runs per
+    /// organization; one more is refused with `too_many_runs` (promise C1).
+    async fn start_run(&self, run: &NewRun) -> Result<StartedRun>;
+
+    async fn run(&self, organization: OrganizationId, id: RunId) -> Result<Option<RunDetail>>;
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>>;
+
+    /// A legal step of [`RunState`] or an error; repeating the current state is a success.
+    /// Cancelling cancels the run's open pull tasks.
+    async fn change_run(
+        &self,
+        organization: OrganizationId,
+        id: RunId,
+        to: RunState,
+        note: &str,
+    ) -> Result<Run>;
+
+    /// Closes steps whose tasks are all closed, opens the next ones, ends runs; returns the runs
+    /// that changed.
+    async fn advance_runs(&self) -> Result<Vec<Run>>;
+
+    // Staging
+
+    async fn backlog(&self) -> Result<Vec<Backlog>>;
+
+    /// Marks pending tasks as staged, most urgent and oldest first, within each quota, and returns
+    /// their references. Tasks of runs that do not run are left alone.
+    async fn stage(&self, quotas: &[StageQuota]) -> Result<Vec<TaskRef>>;
+
+    /// Makes staged tasks pending again, when their message could not be published.
+    async fn unstage(&self, ids: &[TaskId]) -> Result<u64>;
+
+    /// The timer that heals everything: due retries, dead workers, lost messages, parents linked
+    /// meanwhile. All go back to pending.
+    async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued>;
+
+    // Working
+
+    /// Leases those of the named pulls that are pending, staged, or running with an expired lease,
+    /// and whose run is running. The others are left out: nothing to do.
+    async fn claim_pulls(&self, claim: &Claim) -> Result<Vec<PullTask>>;
+
+    /// The same for pushes, with everything needed to send them, in at most three statements.
+    /// A push whose wanted version is delivered already becomes completed and is left out.
+    async fn claim_pushes(&self, claim: &Claim) -> Result<Vec<PushTask>>;
+
+    /// Extends leases that are still held; `false` for a lost one.
+    async fn renew(&self, leases: &[Lease], by: Duration) -> Result<Vec<bool>>;
+
+    /// Stores a pull's progress; `false` when the lease is lost or the run no longer runs: stop.
+    async fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool>;
+
+    /// `false` when the lease was lost: nothing was changed.
+    async fn settle_pull(&self, settlement: &PullSettlement) -> Result<bool>;
+
+    /// Attempts, links, states, releases of children and dead letters in one transaction and a
+    /// handful of statements; `false` for each lost lease.
+    async fn settle_pushes(&self, settlements: &[PushSettlement]) -> Result<Vec<bool>>;
+
+    /// Cursors of a stream, by partition.
+    async fn stream_states(
+        &self,
+        connection: ConnectionId,
+        stream: &str,
+    ) -> Result<Vec<StreamState>>;
+
+    // Dead letters
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage>;
+
+    async fn dead_letter(
+        &self,
+        organization: OrganizationId,
+        id: i64,
+    ) -> Result<Option<DeadLetterDetail>>;
+
+    /// Makes the tasks of matching open dead letters pending again, attempts 0, with the newest
+    /// version, and marks the dead letters as replaying. `dry_run` only counts.
+    async fn replay_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        actor: &str,
+        dry_run: bool,
+    ) -> Result<ReplayReport>;
+
+    /// Closes matching open dead letters for good; the task becomes cancelled.
+    async fn discard_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        actor: &str,
+        reason: &str,
+    ) -> Result<u64>;
+
+    /// Dead letters that have no reference message in the broker yet, oldest first.
+    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>>;
+
+    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()>;
+
+    // Looking
+
+    /// Changes of push states after a cursor, oldest first.
+    async fn outbound_changes(&self, after: i64, limit: u32) -> Result<Vec<OutboundChange>>;
+
+    /// The cursor kept for a named reader of [`Self::outbound_changes`], 0 at first.
+    async fn reader_cursor(&self, reader: &str) -> Result<i64>;
+
+    async fn save_reader_cursor(&self, reader: &str, cursor: i64) -> Result<()>;
+
+    async fn target_summary(&self, organization: OrganizationId) -> Result<Vec<TargetSummary>>;
+
+    /// Deletes closed runs, pulls, attempts and log entries older than `keep`; returns how many.
+    async fn prune(&self, keep: Duration) -> Result<u64>;
+}
