@@ -1,1 +1,1 @@
-
+//! End-to-end and whole-repository tests; see `tests/`.
