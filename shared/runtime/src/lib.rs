@@ -1,1 +1,10 @@
+//! What every Sluice process needs before it can work: settings, secrets, telemetry, shutdown.
 
+pub mod config;
+pub mod metrics;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use config::Settings;
+pub use shutdown::Shutdown;
