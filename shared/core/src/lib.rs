@@ -13,6 +13,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod ids;
 pub mod message;
+pub mod receivers;
 pub mod record;
 pub mod retry;
 pub mod run;
