@@ -1,0 +1,266 @@
+//! Private PostgreSQL, MongoDB and RabbitMQ: free ports, data in a temporary folder, gone at the end.
+
+mod mongodb;
+mod postgres;
+mod rabbitmq;
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{Outcome, process};
+
+pub const POSTGRES: &str = "SLUICE_TEST_POSTGRES_URL";
+pub const MONGODB: &str = "SLUICE_TEST_MONGODB_URL";
+pub const RABBITMQ: &str = "SLUICE_TEST_RABBITMQ_URL";
+pub const RABBITMQ_MANAGEMENT: &str = "SLUICE_TEST_RABBITMQ_MANAGEMENT_URL";
+
+/// Long enough for a busy two-core machine; readiness ends the wait.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which servers a step needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    Postgres,
+    All,
+}
+
+/// A started server and what to run when it has ended.
+struct Server {
+    name: &'static str,
+    child: Child,
+    cleanup: Option<Command>,
+}
+
+/// The servers of this process; dropping it stops those that it started.
+#[derive(Default)]
+pub struct Servers {
+    running: Vec<Server>,
+    environment: Vec<(&'static str, String)>,
+    // Dropped after `drop` has stopped the servers that write into it.
+    folder: Option<TempDir>,
+}
+
+impl Servers {
+    /// Starts those needed that do not run yet. A server that the environment names is not started.
+    pub fn start(&mut self, needs: Needs) -> Outcome {
+        if needs == Needs::Nothing {
+            return Ok(());
+        }
+        if self.take_from_environment(&[POSTGRES])? {
+            let bin = crate::install::postgres()?;
+            let (server, url) = postgres::start(&bin, &self.folder()?.join("postgres"))?;
+            self.add(server, vec![(POSTGRES, url)]);
+        }
+        if needs == Needs::Postgres {
+            return self.ready(&[POSTGRES]);
+        }
+        if self.take_from_environment(&[MONGODB])? {
+            let program = crate::install::mongod()?;
+            let (server, url) = mongodb::start(&program, &self.folder()?.join("mongodb"))?;
+            self.add(server, vec![(MONGODB, url)]);
+        }
+        if self.take_from_environment(&[RABBITMQ, RABBITMQ_MANAGEMENT])? {
+            let script = crate::install::rabbitmq()?;
+            let (server, amqp, http) = rabbitmq::start(&script, &self.folder()?.join("rabbitmq"))?;
+            self.add(server, vec![(RABBITMQ, amqp), (RABBITMQ_MANAGEMENT, http)]);
+        }
+        self.ready(&[POSTGRES, MONGODB, RABBITMQ])
+    }
+
+    /// What tests read: `SLUICE_TEST_*`.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.environment.iter().cloned()
+    }
+
+    pub fn url(&self, name: &str) -> Outcome<&str> {
+        self.environment
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, url)| url.as_str())
+            .ok_or_else(|| format!("{name} is not known: its server was not started"))
+    }
+
+    /// Leaves the servers running.
+    pub fn keep(mut self) {
+        print!("{}", self.exports());
+        for server in self.running.drain(..) {
+            println!("# {}: kill -TERM -- -{}", server.name, server.child.id());
+        }
+        if let Some(folder) = self.folder.take() {
+            println!("# data: {}", folder.keep().display());
+        }
+    }
+
+    fn exports(&self) -> String {
+        self.environment
+            .iter()
+            .map(|(name, url)| format!("export {name}={url}\n"))
+            .collect()
+    }
+
+    /// `true` when a server is still to be started for these names.
+    fn take_from_environment(&mut self, names: &[&'static str]) -> Outcome<bool> {
+        if names.iter().all(|name| self.url(name).is_ok()) {
+            return Ok(false);
+        }
+        let given: Vec<_> = names
+            .iter()
+            .filter_map(|name| env::var(name).ok().map(|url| (*name, url)))
+            .collect();
+        if given.is_empty() {
+            return Ok(true);
+        }
+        if given.len() < names.len() {
+            return Err(format!("set all of {} or none", names.join(", ")));
+        }
+        self.environment.extend(given);
+        Ok(false)
+    }
+
+    fn add(&mut self, server: Server, urls: Vec<(&'static str, String)>) {
+        self.running.push(server);
+        self.environment.extend(urls);
+    }
+
+    /// Waits until each server that we started answers.
+    fn ready(&mut self, names: &[&str]) -> Outcome {
+        for name in names {
+            let url = self.url(name)?.to_owned();
+            let Some(server) = self.running.iter_mut().find(|server| {
+                matches!(
+                    (server.name, *name),
+                    (postgres::NAME, POSTGRES)
+                        | (mongodb::NAME, MONGODB)
+                        | (rabbitmq::NAME, RABBITMQ)
+                )
+            }) else {
+                continue;
+            };
+            let management = self
+                .environment
+                .iter()
+                .find(|(known, _)| *known == RABBITMQ_MANAGEMENT)
+                .map(|(_, url)| url.as_str());
+            let mut ended = None;
+            let ready = process::wait_until(START_PATIENCE, || {
+                ended = server.child.try_wait().ok().flatten();
+                ended.is_some()
+                    || match server.name {
+                        postgres::NAME => postgres::answers(&url),
+                        mongodb::NAME => listens(&url),
+                        _ => listens(&url) && management.is_some_and(rabbitmq::manages),
+                    }
+            });
+            if ended.is_some() || !ready {
+                let log = self.folder()?.join(name_of_log(name));
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<_> = text.lines().rev().take(20).collect();
+                let tail: Vec<_> = tail.into_iter().rev().collect();
+                return Err(format!(
+                    "the server of {name} did not get ready:\n{}",
+                    tail.join("\n")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of all data, which other accounts may pass through.
+    fn folder(&mut self) -> Outcome<&Path> {
+        if self.folder.is_none() {
+            let folder = tempfile::Builder::new()
+                .prefix("sluice-servers-")
+                .tempdir()
+                .map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))
+                .map_err(|error| format!("cannot open {:?}: {error}", folder.path()))?;
+            self.folder = Some(folder);
+        }
+        self.folder
+            .as_ref()
+            .map(TempDir::path)
+            .ok_or_else(|| "no temporary folder".into())
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for server in &mut self.running {
+            process::end_group(&mut server.child, STOP_PATIENCE);
+            if let Some(command) = &mut server.cleanup {
+                process::succeeds(command);
+            }
+        }
+    }
+}
+
+/// `cargo xtask servers`.
+pub fn serve() -> Outcome {
+    let mut servers = Servers::default();
+    servers.start(Needs::All)?;
+    print!("{}", servers.exports());
+    println!("# running until Ctrl-C");
+    while !process::interrupted() {
+        process::pause();
+    }
+    Ok(())
+}
+
+/// Starts a server in a process group of its own, with its output in `<folder>.log`. It ends with
+/// us even when we are killed.
+fn spawn(name: &'static str, mut command: Command, folder: &Path) -> Outcome<Server> {
+    println!("starting {name}");
+    let log = folder.with_extension("log");
+    let file = fs::File::create(&log).map_err(|error| format!("cannot write {log:?}: {error}"))?;
+    let errors = file
+        .try_clone()
+        .map_err(|error| format!("cannot write {log:?}: {error}"))?;
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| format!("cannot start {name}: {error}"))?;
+    Ok(Server {
+        name,
+        child,
+        cleanup: None,
+    })
+}
+
+fn name_of_log(variable: &str) -> PathBuf {
+    PathBuf::from(match variable {
+        POSTGRES => "postgres.log",
+        MONGODB => "mongodb.log",
+        _ => "rabbitmq.log",
+    })
+}
+
+fn free_port() -> Outcome<u16> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("no free port: {error}"))
+}
+
+/// Whether something listens at the URL's address; our URLs all name 127.0.0.1.
+fn listens(url: &str) -> bool {
+    connect(url).is_some()
+}
+
+fn connect(url: &str) -> Option<TcpStream> {
+    let (_, rest) = url.split_once("127.0.0.1:")?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse().ok()?)).ok()
+}

@@ -1,0 +1,118 @@
+//! The steps of `cargo xtask test`, in order.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+
+use crate::{
+    Outcome, compose, process, root,
+    servers::{Needs, Servers},
+    sqlx,
+};
+
+/// One check. The order here is the order they run in: quick ones first.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// rustfmt on everything.
+    Format,
+    /// The deployment files, read by a compose implementation.
+    Compose,
+    /// clippy on everything; warnings are errors.
+    Lint,
+    /// Offline data of the sqlx macros is complete and up to date.
+    Sqlx,
+    /// Every test of the workspace, against real servers.
+    Test,
+    /// API documentation; warnings are errors.
+    Doc,
+}
+
+impl Step {
+    fn needs(self) -> Needs {
+        match self {
+            Self::Format | Self::Compose | Self::Lint | Self::Doc => Needs::Nothing,
+            Self::Sqlx => Needs::Postgres,
+            Self::Test => Needs::All,
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn run(self, servers: &Servers) -> Outcome {
+        match self {
+            Self::Format => process::run(cargo().args(["fmt", "--all", "--check"])),
+            Self::Compose => compose::check(&root().join("deploy")),
+            Self::Lint => process::run(
+                cargo()
+                    .args(["clippy", "--workspace", "--all-targets", "--locked"])
+                    .args(["--", "-D", "warnings"]),
+            ),
+            Self::Sqlx => sqlx::check(servers),
+            Self::Test => process::run(
+                cargo()
+                    .args(["test", "--workspace", "--locked"])
+                    .envs(servers.environment()),
+            ),
+            Self::Doc => process::run(
+                cargo()
+                    .args(["doc", "--workspace", "--no-deps", "--locked"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+        }
+    }
+}
+
+/// The cargo that runs us, in the workspace's folder.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs the chosen steps, or all. The first failure ends it; private servers are stopped in any
+/// case, unless they are to be kept.
+pub fn test(only: &[Step], keep_servers: bool) -> Outcome {
+    let steps: Vec<Step> = Step::value_variants()
+        .iter()
+        .copied()
+        .filter(|step| only.is_empty() || only.contains(step))
+        .collect();
+    let mut servers = Servers::default();
+    let begun = Instant::now();
+    let mut times: Vec<(String, Duration)> = Vec::new();
+    let outcome = steps.into_iter().try_for_each(|step| {
+        if process::interrupted() {
+            return Err("interrupted".into());
+        }
+        println!("\n=== {} ===", step.name());
+        let start = Instant::now();
+        let outcome = servers
+            .start(step.needs())
+            .and_then(|()| step.run(&servers));
+        println!(
+            "--- {}: {:.1} s",
+            step.name(),
+            start.elapsed().as_secs_f64()
+        );
+        times.push((step.name(), start.elapsed()));
+        outcome.map_err(|message| format!("step {} failed: {message}", step.name()))
+    });
+    if keep_servers {
+        servers.keep();
+    } else {
+        drop(servers);
+    }
+    println!();
+    for (name, time) in &times {
+        println!("{name:<8} {:>7.1} s", time.as_secs_f64());
+    }
+    println!("total    {:>7.1} s", begun.elapsed().as_secs_f64());
+    outcome
+}
