@@ -176,11 +176,14 @@ create table sync_queue (
     progress json,
     priority smallint not null default 5 check (priority between 1 and 10),
     state text not null check (state in ('pending', 'staged', 'running', 'waiting', 'completed', 'dead', 'cancelled', 'unknown')),
-    -- The newest version to deliver, how often one was wanted, and the version of the running or
-    -- unsettled intent.
+    -- The newest version to deliver, and how often one was wanted.
     wanted_version integer,
     wanted_count integer not null default 1,
+    -- The version that the running claim intends to send, or may have sent without our knowing.
     intent_version integer,
+    -- The oldest version that an earlier claim may have sent without our knowing. A claim moves an
+    -- intent that is still there to here; a delivery clears both.
+    unsettled_version integer,
     delivered_version integer,
     retry_count integer not null default 0,
     max_retries integer not null default 3,

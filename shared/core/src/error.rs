@@ -68,6 +68,12 @@ impl ErrorClass {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.as_str() == text)
     }
+
+    /// Whether a call that failed so may have been carried out all the same (promise O1): then
+    /// it must not be repeated blindly.
+    pub fn may_have_been_applied(self) -> bool {
+        matches!(self, Self::Timeout | Self::TargetError | Self::Internal)
+    }
 }
 
 impl fmt::Display for ErrorClass {

@@ -175,6 +175,16 @@ impl RunCounts {
     }
 }
 
+/// How a run ends whose steps are all closed: `done` when nothing failed, `failed` when pulls
+/// failed and nothing was read, else `partial`.
+pub fn ending(counts: &RunCounts, failed_pulls: u64) -> RunState {
+    match (failed_pulls, counts.read, counts.rejected) {
+        (0, _, 0) => RunState::Done,
+        (1.., 0, _) => RunState::Failed,
+        _ => RunState::Partial,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +209,20 @@ mod tests {
             index += 1;
         }
         assert_eq!(reached.len(), RunState::ALL.len());
+    }
+
+    #[test]
+    fn the_ending_tells_failed_from_partial_from_done() {
+        let counts = |read, rejected| RunCounts {
+            read,
+            rejected,
+            ..RunCounts::default()
+        };
+        assert_eq!(ending(&counts(0, 0), 0), RunState::Done);
+        assert_eq!(ending(&counts(9, 0), 0), RunState::Done);
+        assert_eq!(ending(&counts(9, 1), 0), RunState::Partial);
+        assert_eq!(ending(&counts(9, 0), 1), RunState::Partial);
+        assert_eq!(ending(&counts(0, 0), 2), RunState::Failed);
     }
 
     #[test]

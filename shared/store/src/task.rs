@@ -186,7 +186,8 @@ pub struct PushTask {
     /// Parents, with their external ids at this target where they have one.
     pub parents: Vec<ParentLink>,
     pub link: Option<TargetLink>,
-    /// Version of an earlier intent whose outcome nobody recorded: find out before sending again.
+    /// Oldest version of an earlier intent that may have been carried out without our knowing,
+    /// because nobody recorded its outcome or the answer was lost: find out before sending again.
     pub unsettled_version: Option<i32>,
     /// Attempts so far, without this one.
     pub retry_count: u32,
@@ -260,7 +261,9 @@ pub struct PushSettlement {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PushNext {
     /// The target holds `version`. When a newer version is wanted by now, the task is pending
-    /// again; otherwise completed. Children blocked on this record are released.
+    /// again; otherwise completed. Attempts start from 0 again. With an external id, children
+    /// blocked on this record are released. [`PushAction::Deleted`] forgets the external id;
+    /// otherwise `None` leaves the one that is known.
     Delivered {
         action: PushAction,
         version: i32,
@@ -268,7 +271,8 @@ pub enum PushNext {
         hash: Option<Hash>,
         external_id: Option<String>,
     },
-    /// One attempt used.
+    /// One attempt used. The intent stays on record when the error's class says that the call
+    /// may have been carried out ([`ErrorClass::may_have_been_applied`], or no error given).
     Retry {
         after: Duration,
     },
@@ -276,7 +280,9 @@ pub enum PushNext {
     Snooze {
         after: Duration,
     },
-    /// Waits, without using an attempt, until this record is linked at the target.
+    /// Waits, without using an attempt or leaving an attempt row, until this record is linked at
+    /// the target; nothing was sent. A newer version makes the task pending too, because its
+    /// parents may be others.
     Blocked {
         on: RecordRef,
     },
@@ -322,9 +328,13 @@ pub struct TargetSummary {
 pub trait TaskStore: Send + Sync + 'static {
     // Runs
 
-    /// Creates a run with a step per stream, in order, and the first step's pull task. The same
-    /// idempotency key gives the run it gave before. At most five queued or running runs per
-    /// organization; one more is refused with `too_many_runs` (promise C1).
+    /// Creates a queued run with a step per stream, in order, and the first step's pull task;
+    /// [`Self::advance_runs`] starts it. The same idempotency key gives the run it gave before. At
+    /// most five queued or running runs per organization; one more is refused with
+    /// `too_many_runs`, also when it is a paused one that resumes (promise C1).
+    ///
+    /// # Errors
+    /// `too_many_runs`, `run_without_streams`, `connection_unknown` (also another organization's).
     async fn start_run(&self, run: &NewRun) -> Result<StartedRun>;
 
     async fn run(&self, organization: OrganizationId, id: RunId) -> Result<Option<RunDetail>>;
@@ -332,7 +342,10 @@ pub trait TaskStore: Send + Sync + 'static {
     async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>>;
 
     /// A legal step of [`RunState`] or an error; repeating the current state is a success.
-    /// Cancelling cancels the run's open pull tasks.
+    /// Cancelling (any final state) cancels the run's open pull tasks and steps.
+    ///
+    /// # Errors
+    /// `run_unknown` (also another organization's), `run_transition_refused`, `too_many_runs`.
     async fn change_run(
         &self,
         organization: OrganizationId,
@@ -341,8 +354,8 @@ pub trait TaskStore: Send + Sync + 'static {
         note: &str,
     ) -> Result<Run>;
 
-    /// Closes steps whose tasks are all closed, opens the next ones, ends runs; returns the runs
-    /// that changed.
+    /// Starts queued runs, closes steps whose tasks are all closed, opens the next ones, ends runs
+    /// as [`sluice_core::run::ending`] says; returns the runs that changed.
     async fn advance_runs(&self) -> Result<Vec<Run>>;
 
     // Staging
@@ -374,6 +387,8 @@ pub trait TaskStore: Send + Sync + 'static {
     async fn renew(&self, leases: &[Lease], by: Duration) -> Result<Vec<bool>>;
 
     /// Stores a pull's progress; `false` when the lease is lost or the run no longer runs: stop.
+    /// A paused run keeps this last progress, so that resuming repeats nothing; a lost lease
+    /// changes nothing; a dry run keeps no cursor.
     async fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool>;
 
     /// `false` when the lease was lost: nothing was changed.
