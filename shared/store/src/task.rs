@@ -148,6 +148,10 @@ pub struct PullSettlement {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per pull and taken apart at once"
+)]
 pub enum PullNext {
     Done {
         state: Option<StreamState>,
