@@ -1,0 +1,3 @@
+pub mod propagate;
+pub mod references;
+pub mod yaml;

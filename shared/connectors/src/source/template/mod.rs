@@ -1,0 +1,2 @@
+pub mod literal;
+pub mod python;
