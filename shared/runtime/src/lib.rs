@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod metrics;
+pub mod pace;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -27,3 +27,5 @@ pub const TARGET_CALL_DURATION: &str = "sluice_target_call_duration_seconds";
 pub const CALLS: &str = "sluice_calls_total";
 /// Calls that batching, coalescing and skipping made unnecessary. Labels: target.
 pub const CALLS_SAVED: &str = "sluice_calls_saved_total";
+/// Webhooks that came in. Labels: source, outcome.
+pub const WEBHOOKS: &str = "sluice_webhooks_total";
