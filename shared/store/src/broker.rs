@@ -10,7 +10,6 @@ pub struct Outgoing {
     pub queue: QueueName,
     /// Shown in management screens and in returned-message reports; unique in a batch.
     pub message_id: String,
-    /// 0 to 9, 9 most urgent; information only, queues decide the order.
     pub body: Vec<u8>,
     pub traceparent: Option<String>,
 }
@@ -54,10 +53,12 @@ pub trait Broker: Send + Sync + 'static {
     /// entry per message. `Err` only when nothing is known about any of them.
     async fn publish(&self, batch: &[Outgoing]) -> Result<Vec<Published>>;
 
-    /// Starts consuming one queue with at most `prefetch` unsettled messages. A consumer survives
-    /// a broker restart; unsettled messages then come again.
+    /// Starts consuming one queue with at most `prefetch` unsettled messages (at least 1). A
+    /// consumer survives a broker restart and the loss of its queue: it waits until the broker is
+    /// back and the queue is declared. Messages unsettled at that time come again.
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Box<dyn Consumer>>;
 
+    /// Zeros for a queue that does not exist.
     async fn depth(&self, queue: &QueueName) -> Result<QueueDepth>;
 
     /// Removes all ready messages; returns how many. For dead-letter queues and tests.
@@ -76,9 +77,9 @@ pub trait Consumer: Send + 'static {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>>;
 
     /// Settles messages for good. Never fails loudly: an ack that did not arrive means the message
-    /// comes again, which the task row absorbs.
+    /// comes again, which the task row absorbs. Unknown tags are ignored.
     async fn ack(&mut self, tags: &[u64]);
 
-    /// Gives messages back to the queue.
+    /// Gives messages back to the queue, to be delivered again.
     async fn release(&mut self, tags: &[u64]);
 }

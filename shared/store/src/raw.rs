@@ -52,14 +52,30 @@ pub struct NewPayload {
     pub expires_at: Option<Timestamp>,
 }
 
+impl NewPayload {
+    /// The identity every backend gives this payload. Webhooks with a delivery id are told apart
+    /// by it alone; all others by stream, slice and bytes. Always within one connection.
+    pub fn id(&self) -> PayloadId {
+        let owner = (self.organization_id, self.connection_id);
+        let key = match &self.delivery_id {
+            Some(delivery) => serde_json::json!([owner, "delivery", delivery]),
+            None => {
+                let bytes = Hash::of_bytes(&self.body);
+                serde_json::json!([owner, "content", self.stream, self.slice, bytes])
+            }
+        };
+        PayloadId(Hash::of_json(&key).to_hex())
+    }
+}
+
 /// What [`RawStore::put_payload`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutPayload {
     /// Durable, pending, leased to the caller.
     Stored(PayloadId),
     /// The same bytes of the same stream and slice were there already. They were not stored
-    /// again: last-seen moved, and the payload is pending and leased to the caller once more
-    /// (the same bytes can mean news: A, B, A).
+    /// again: last-seen, received-at, run, trace and expiry moved to the newest, and the payload
+    /// is pending and leased to the caller once more (the same bytes can mean news: A, B, A).
     SeenAgain(PayloadId),
     /// A webhook delivered before; nothing to do.
     Duplicate(PayloadId),
@@ -159,14 +175,55 @@ pub struct RawRecord {
     pub expires_at: Option<Timestamp>,
 }
 
+impl RawRecord {
+    /// What processing made of the record: state, processed data, version and errors (without
+    /// their times). Two puts of one record with the same outcome differ in nothing but when.
+    pub fn outcome(&self) -> Hash {
+        let errors: Vec<_> = self
+            .errors
+            .iter()
+            .map(|error| (error.class, &error.code, &error.error, error.retry_count))
+            .collect();
+        Hash::of_json(&serde_json::json!([
+            self.inbound,
+            self.processed,
+            self.version,
+            errors
+        ]))
+    }
+}
+
+/// For each record of a batch, its place in the order in which the source's copies were seen: the
+/// sync date in microseconds, then how many records of the same source id came before it in the
+/// batch (at most 1,023). The document with the greatest value is a source id's newest.
+pub fn seen_order(records: &[RawRecord]) -> Vec<i64> {
+    let mut before = std::collections::HashMap::new();
+    records
+        .iter()
+        .map(|record| {
+            let count = before
+                .entry((&record.entity_type, &record.source_id))
+                .or_insert(0_i64);
+            let order = record
+                .sync_date
+                .timestamp_micros()
+                .saturating_mul(1024)
+                .saturating_add((*count).min(1023));
+            *count += 1;
+            order
+        })
+        .collect()
+}
+
 /// Counts of [`RawStore::put_records`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PutRecords {
     /// Not known before.
     pub new: u64,
-    /// Known with the same outcome: only last-seen moved.
+    /// Known with the same outcome: only last-seen and a later expiry moved.
     pub seen_again: u64,
-    /// Known with another outcome: status, processed data, version and errors replaced.
+    /// Known with another outcome: status, processed data, version, outbound states and errors
+    /// replaced.
     pub changed: u64,
 }
 
@@ -217,6 +274,10 @@ pub struct ClaimPending {
 }
 
 /// Keeps raw payloads and raw records. All methods are safe to repeat.
+///
+/// Times are kept to the millisecond. JSON values come back equal to what was put, whatever the
+/// backend's own types can hold; they may be nested 127 levels deep, the limit of the JSON reader,
+/// and deeper ones are refused as `raw_too_deep`.
 #[async_trait]
 pub trait RawStore: Send + Sync + 'static {
     /// Creates collections or tables, indexes and expiry. Safe from several replicas at once.
@@ -249,7 +310,7 @@ pub trait RawStore: Send + Sync + 'static {
     /// Mirrors outbound states onto each record's newest document, in one batch.
     async fn mark_outbound(&self, marks: &[OutboundMark]) -> Result<()>;
 
-    /// Removes what has expired and returns how many documents; backends with their own expiry
-    /// return 0.
+    /// Removes what has expired and returns how many documents. Payloads that are still pending
+    /// stay, whatever their date.
     async fn expire(&self, now: Timestamp) -> Result<u64>;
 }

@@ -14,10 +14,9 @@ use crate::{
 #[macro_export]
 macro_rules! dead_letter_suite {
     ($fixture:path) => {
-        $crate::conformance_cases!(
+        $crate::sql_cases!(
             $fixture,
             dead_letter,
-            $crate::conformance::sql::run,
             [an_exhausted_task_is_one_dead_letter_and_can_be_replayed]
         );
     };

@@ -11,10 +11,9 @@ use crate::master::SyncStatus;
 #[macro_export]
 macro_rules! master_suite {
     ($fixture:path) => {
-        $crate::conformance_cases!(
+        $crate::sql_cases!(
             $fixture,
             master,
-            $crate::conformance::sql::run,
             [
                 several_processes_may_migrate_at_once,
                 apply_same_batch_twice_is_one_version,

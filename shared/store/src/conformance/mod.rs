@@ -4,25 +4,39 @@
 //! macros ([`crate::sql_suite`] and its kin) make one test of each case, so that every backend
 //! runs the same list, each case against a database of its own.
 
+pub mod broker;
 pub mod dead_letter;
 pub mod master;
+pub mod raw;
+pub mod raw_records;
 pub mod run;
 pub mod sql;
 pub mod task;
 
-/// Makes a test of each case: a module of the given name, in which each case runs against a fresh
-/// fixture that is removed afterwards, also when the case fails.
-#[macro_export]
-macro_rules! conformance_cases {
-    ($fixture:path, $module:ident, $run:path, [$($case:ident),* $(,)?]) => {
-        mod $module {
-            use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    $run($fixture().await, $crate::conformance::$module::$case).await;
-                }
-            )*
+/// Runs a case against a store whose guard removes it when dropped. The runner of
+/// [`crate::raw_conformance!`] and [`crate::broker_conformance!`].
+pub async fn guarded<S: ?Sized, G, F: Future<Output = ()>>(
+    (store, guard): (std::sync::Arc<S>, G),
+    case: impl FnOnce(std::sync::Arc<S>) -> F,
+) {
+    case(store).await;
+    drop(guard);
+}
+
+/// Asks until there is an answer, 50 times a second.
+///
+/// # Panics
+/// After 20 seconds without one.
+pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
         }
-    };
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "nothing happened within 20 s"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

@@ -11,12 +11,7 @@ use crate::{run::StepState, task::PullNext};
 #[macro_export]
 macro_rules! run_suite {
     ($fixture:path) => {
-        $crate::conformance_cases!(
-            $fixture,
-            run,
-            $crate::conformance::sql::run,
-            [steps_run_one_after_the_other]
-        );
+        $crate::sql_cases!($fixture, run, [steps_run_one_after_the_other]);
     };
 }
 

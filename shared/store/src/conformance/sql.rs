@@ -58,6 +58,26 @@ where
     }
 }
 
+/// Makes a module of tests: each case runs against a fresh fixture, which is removed afterwards.
+#[macro_export]
+macro_rules! sql_cases {
+    ($fixture:path, $module:ident, [$($case:ident),* $(,)?]) => {
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    $crate::conformance::sql::run(
+                        $fixture().await,
+                        $crate::conformance::$module::$case,
+                    )
+                    .await;
+                }
+            )*
+        }
+    };
+}
+
 /// Every case of the two SQL contracts. `$fixture` is an async function without arguments that
 /// returns an [`SqlFixture`](crate::conformance::sql::SqlFixture).
 #[macro_export]
@@ -465,23 +485,5 @@ pub fn delivered(task: &PushTask, action: PushAction) -> PushNext {
         version: task.version,
         hash: Some(sluice_core::Hash::of_json(&task.data)),
         external_id: Some(format!("ext-{}", task.entity_id)),
-    }
-}
-
-/// Asks again until there is an answer, for at most ten seconds.
-pub async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(answer) = probe().await {
-            return answer;
-        }
-        assert!(
-            tokio::time::Instant::now() < give_up,
-            "did not happen in time: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

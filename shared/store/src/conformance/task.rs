@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use sluice_core::task::TaskState;
 
-use super::sql::{LOCATION, LONG, SHORT, SqlFixture, World, eventually, ids, location};
+use super::eventually;
+use super::sql::{LOCATION, LONG, SHORT, SqlFixture, World, ids, location};
 
 /// The cases of this file.
 #[macro_export]
 macro_rules! task_suite {
     ($fixture:path) => {
-        $crate::conformance_cases!(
+        $crate::sql_cases!(
             $fixture,
             task,
-            $crate::conformance::sql::run,
             [
                 many_wants_are_one_push_with_the_newest_content,
                 a_newer_version_during_the_call_is_pending_afterwards,
@@ -94,10 +94,7 @@ pub async fn an_expired_lease_is_taken_over_and_its_holder_fenced(fixture: Arc<d
     let sleeper = w.claim_for(w.one, SHORT).await.remove(0);
     w.apply_one(location("p1", 2, 200)).await;
     let id = [sleeper.lease.task_id];
-    let taken = eventually("the lease runs out", || async {
-        w.claim_ids(&id, LONG).await.pop()
-    })
-    .await;
+    let taken = eventually(async || w.claim_ids(&id, LONG).await.pop()).await;
     assert_eq!((taken.version, taken.unsettled_version), (2, Some(1)));
     assert!(taken.lease.epoch > sleeper.lease.epoch);
     assert!(!w.deliver(&sleeper).await);

@@ -1,0 +1,392 @@
+//! What every [`RawStore`] does with payloads (promise I1). Records are in [`super::raw_records`].
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::json;
+use sluice_core::{ConnectionId, ErrorClass, OrganizationId, RunId, Timestamp};
+
+use crate::raw::{
+    ClaimPending, InboundState, NewPayload, PayloadId, PayloadKind, PutPayload, RawError, RawStore,
+};
+
+/// Runs each raw store case as a test of its own. `$fresh` is an async function that returns an
+/// empty, prepared store as `Arc<dyn RawStore>` and a guard that removes it when dropped.
+#[macro_export]
+macro_rules! raw_conformance {
+    ($fresh:path) => {
+        $crate::conformance_cases!(
+            $fresh,
+            raw,
+            $crate::conformance::guarded,
+            [
+                bytes_out_equal_bytes_in,
+                a_large_body_survives,
+                a_repeated_delivery_is_a_duplicate,
+                the_same_payload_is_seen_again_and_pending,
+                only_abandoned_payloads_are_claimed,
+                racing_claimers_share_nothing,
+                a_failed_payload_keeps_its_errors,
+                a_short_lease_runs_out,
+                expired_payloads_go_and_pending_ones_stay,
+                payloads_are_isolated,
+                preparing_twice_is_harmless,
+            ]
+        );
+        $crate::conformance_cases!(
+            $fresh,
+            raw_records,
+            $crate::conformance::guarded,
+            [
+                records_are_new_then_seen_then_changed,
+                odd_values_survive,
+                a_b_a_ends_with_a_newest,
+                the_later_copy_in_a_batch_is_newest,
+                queries_filter_and_page,
+                newest_only_looks_past_the_filter,
+                marks_reach_the_newest_document,
+                records_are_isolated,
+                a_thousand_records_in_one_batch,
+                racing_batches_store_each_record_once,
+                expired_records_go,
+            ]
+        );
+    };
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_760_000_000 + seconds, 250_000_000).unwrap()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) fn payload(body: impl Into<Bytes>) -> NewPayload {
+    NewPayload {
+        organization_id: OrganizationId(1),
+        connection_id: ConnectionId(7),
+        source_system: "yardi".into(),
+        kind: PayloadKind::Page,
+        stream: "units".into(),
+        slice: json!({"property": "p1", "from": null}),
+        content_type: Some("text/xml".into()),
+        body: body.into(),
+        delivery_id: None,
+        run_id: Some(RunId(3)),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        received_at: at(0),
+        expires_at: None,
+    }
+}
+
+async fn put(store: &dyn RawStore, new: NewPayload, lease: Duration) -> PayloadId {
+    match store.put_payload(new, lease).await.unwrap() {
+        PutPayload::Stored(id) => id,
+        other => panic!("expected a new payload, got {other:?}"),
+    }
+}
+
+async fn claim(store: &dyn RawStore, limit: usize) -> Vec<PayloadId> {
+    let claim = ClaimPending {
+        owner: "rescuer".into(),
+        lease: HOUR,
+        limit,
+    };
+    let claimed = store.claim_pending(&claim).await.unwrap();
+    claimed.into_iter().map(|payload| payload.id).collect()
+}
+
+/// Bytes without repetition, the same on every run (xorshift64*).
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend(state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+pub async fn bytes_out_equal_bytes_in(store: Arc<dyn RawStore>) {
+    let bodies: [&[u8]; 6] = [
+        b"",
+        b"<a><b>broken & </a>",
+        b"{\"id\": 1, \"id\": 2,",
+        b"nul \0 inside \0",
+        b"\xff\xfe\x00\xd8 no text at all",
+        "\u{feff}é😀".as_bytes(),
+    ];
+    for (index, body) in bodies.into_iter().enumerate() {
+        let new = NewPayload {
+            content_type: (index % 2 == 0).then(|| "application/xml; charset=utf-8".into()),
+            kind: PayloadKind::File,
+            ..payload(Bytes::from_static(body))
+        };
+        let id = put(&*store, new.clone(), HOUR).await;
+        assert_eq!(id, new.id());
+        let found = store
+            .payload(OrganizationId(1), &id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.new, new, "body {index}");
+        assert_eq!(found.id, id);
+        assert_eq!(found.inbound, InboundState::Pending);
+        assert_eq!((found.first_seen, found.last_seen), (at(0), at(0)));
+        assert_eq!(found.errors, vec![]);
+    }
+    let unknown = PayloadId("0".repeat(64));
+    let none = store.payload(OrganizationId(1), &unknown).await.unwrap();
+    assert_eq!(none, None);
+}
+
+pub async fn a_large_body_survives(store: Arc<dyn RawStore>) {
+    let repeated = b"<Resident><Name>x</Name></Resident>".repeat(600_000);
+    assert!(repeated.len() > 20_000_000);
+    for body in [Bytes::from(repeated), Bytes::from(noise(20_000_000))] {
+        let new = payload(body.clone());
+        let id = put(&*store, new.clone(), Duration::ZERO).await;
+        let found = store
+            .payload(OrganizationId(1), &id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(found.new.body == body, "the bytes differ");
+        let again = store.put_payload(new, Duration::ZERO).await.unwrap();
+        assert_eq!(again, PutPayload::SeenAgain(id.clone()));
+        let claimed = store
+            .claim_pending(&ClaimPending {
+                owner: "rescuer".into(),
+                lease: HOUR,
+                limit: 10,
+            })
+            .await
+            .unwrap();
+        assert_eq!(claimed.len(), 1);
+        assert!(claimed[0].new.body == body, "the claimed bytes differ");
+    }
+}
+
+pub async fn a_repeated_delivery_is_a_duplicate(store: Arc<dyn RawStore>) {
+    let hook = |delivery: &str, body: &'static str| NewPayload {
+        kind: PayloadKind::Webhook,
+        delivery_id: Some(delivery.into()),
+        slice: json!({}),
+        ..payload(body)
+    };
+    let id = put(&*store, hook("d-1", "{\"a\":1}"), HOUR).await;
+    store.finish_payload(&id, None).await.unwrap();
+    // A sender that retries may send other bytes; its delivery id decides.
+    for body in ["{\"a\":1}", "{\"a\":2}"] {
+        let again = store.put_payload(hook("d-1", body), HOUR).await.unwrap();
+        assert_eq!(again, PutPayload::Duplicate(id.clone()));
+    }
+    let found = store
+        .payload(OrganizationId(1), &id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.inbound, InboundState::Completed);
+    assert_eq!(&found.new.body[..], b"{\"a\":1}");
+
+    put(&*store, hook("d-2", "{\"a\":1}"), HOUR).await;
+    let elsewhere = NewPayload {
+        connection_id: ConnectionId(8),
+        ..hook("d-1", "{\"a\":1}")
+    };
+    put(&*store, elsewhere, HOUR).await;
+}
+
+pub async fn the_same_payload_is_seen_again_and_pending(store: Arc<dyn RawStore>) {
+    let first = payload("page A");
+    let id = put(&*store, first.clone(), HOUR).await;
+    store.finish_payload(&id, None).await.unwrap();
+    let later = NewPayload {
+        received_at: at(60),
+        run_id: Some(RunId(4)),
+        expires_at: Some(at(9_000_000_000)),
+        ..first.clone()
+    };
+    let again = store.put_payload(later.clone(), HOUR).await.unwrap();
+    assert_eq!(again, PutPayload::SeenAgain(id.clone()));
+    let found = store
+        .payload(OrganizationId(1), &id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.inbound, InboundState::Pending);
+    assert_eq!((found.first_seen, found.last_seen), (at(0), at(60)));
+    assert_eq!(found.new, later);
+    assert_eq!(claim(&*store, 10).await, [], "leased to the second caller");
+
+    for other in [
+        payload("page B"),
+        NewPayload {
+            slice: json!({"property": "p2"}),
+            ..first.clone()
+        },
+        NewPayload {
+            stream: "residents".into(),
+            ..first
+        },
+    ] {
+        assert_ne!(put(&*store, other, HOUR).await, id);
+    }
+}
+
+pub async fn only_abandoned_payloads_are_claimed(store: Arc<dyn RawStore>) {
+    let leased = put(&*store, payload("leased"), HOUR).await;
+    let done = put(&*store, payload("done"), Duration::ZERO).await;
+    store.finish_payload(&done, None).await.unwrap();
+    let mut abandoned = Vec::new();
+    for index in [2, 0, 1] {
+        let new = NewPayload {
+            received_at: at(index),
+            ..payload(format!("abandoned {index}"))
+        };
+        abandoned.push((index, put(&*store, new, Duration::ZERO).await));
+    }
+    abandoned.sort();
+    let oldest_first: Vec<_> = abandoned.into_iter().map(|(_, id)| id).collect();
+    assert_eq!(claim(&*store, 2).await, oldest_first[..2]);
+    assert_eq!(claim(&*store, 2).await, oldest_first[2..]);
+    assert_eq!(claim(&*store, 2).await, []);
+    assert!(!oldest_first.contains(&leased));
+}
+
+pub async fn racing_claimers_share_nothing(store: Arc<dyn RawStore>) {
+    for index in 0..40 {
+        put(&*store, payload(format!("page {index}")), Duration::ZERO).await;
+    }
+    let claimers = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let more = claim(&*store, 3).await;
+                if more.is_empty() {
+                    return mine;
+                }
+                mine.extend(more);
+            }
+        })
+    });
+    let mut all = Vec::new();
+    for claimer in claimers.collect::<Vec<_>>() {
+        all.extend(claimer.await.unwrap());
+    }
+    // A claimer may go home early when others took what it saw; nobody takes what is taken.
+    all.extend(claim(&*store, 100).await);
+    assert_eq!(all.len(), 40);
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 40);
+}
+
+pub async fn a_failed_payload_keeps_its_errors(store: Arc<dyn RawStore>) {
+    let id = put(&*store, payload("<broken"), Duration::ZERO).await;
+    let error = |n: u32| RawError {
+        timestamp: at(i64::from(n)),
+        class: ErrorClass::Validation,
+        code: "xml_unreadable".into(),
+        // A text that looks like an operator of the database is only a text.
+        error: "$unit ends early".into(),
+        retry_count: n,
+    };
+    for n in [1, 1, 2] {
+        store.finish_payload(&id, Some(error(n))).await.unwrap();
+    }
+    let found = store
+        .payload(OrganizationId(1), &id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.inbound, InboundState::Failed);
+    assert_eq!(found.errors, [error(1), error(2)], "a repeat adds nothing");
+    assert_eq!(claim(&*store, 10).await, []);
+
+    let again = store.put_payload(payload("<broken"), HOUR).await.unwrap();
+    assert_eq!(again, PutPayload::SeenAgain(id.clone()));
+    for n in 3..60 {
+        store.finish_payload(&id, Some(error(n))).await.unwrap();
+    }
+    let found = store
+        .payload(OrganizationId(1), &id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.errors.len(), 20, "the log is bounded");
+    assert_eq!(found.errors.last(), Some(&error(59)));
+    store.finish_payload(&id, None).await.unwrap();
+    let found = store.payload(OrganizationId(1), &id).await.unwrap();
+    assert_eq!(found.unwrap().inbound, InboundState::Completed);
+}
+
+pub async fn a_short_lease_runs_out(store: Arc<dyn RawStore>) {
+    let id = put(&*store, payload("page"), Duration::from_millis(400)).await;
+    assert_eq!(claim(&*store, 1).await, [], "leased");
+    let claimed = super::eventually(async || {
+        let claimed = claim(&*store, 1).await;
+        (!claimed.is_empty()).then_some(claimed)
+    })
+    .await;
+    assert_eq!(claimed, [id]);
+}
+
+pub async fn expired_payloads_go_and_pending_ones_stay(store: Arc<dyn RawStore>) {
+    let expiring = |body: Bytes, expires| NewPayload {
+        expires_at: expires,
+        ..payload(body)
+    };
+    let large = Bytes::from(noise(20_000_000));
+    let gone = put(&*store, expiring("gone".into(), Some(at(10))), HOUR).await;
+    let gone_too = put(&*store, expiring(large, Some(at(10))), HOUR).await;
+    let pending = put(&*store, expiring("pending".into(), Some(at(10))), HOUR).await;
+    let later = put(
+        &*store,
+        expiring("later".into(), Some(at(9_000_000_000))),
+        HOUR,
+    )
+    .await;
+    let never = put(&*store, expiring("never".into(), None), HOUR).await;
+    for id in [&gone, &gone_too, &later, &never] {
+        store.finish_payload(id, None).await.unwrap();
+    }
+    store.expire(at(100)).await.unwrap();
+    for (id, stays) in [
+        (gone, false),
+        (gone_too, false),
+        (pending, true),
+        (later, true),
+        (never, true),
+    ] {
+        let found = store.payload(OrganizationId(1), &id).await.unwrap();
+        assert_eq!(found.is_some(), stays, "{found:?}");
+    }
+    assert_eq!(store.expire(at(100)).await.unwrap(), 0);
+}
+
+pub async fn payloads_are_isolated(store: Arc<dyn RawStore>) {
+    let mine = payload("the same page");
+    let theirs = NewPayload {
+        organization_id: OrganizationId(2),
+        ..mine.clone()
+    };
+    let id = put(&*store, mine, HOUR).await;
+    let their_id = put(&*store, theirs, HOUR).await;
+    assert_ne!(id, their_id);
+    let peeked = store.payload(OrganizationId(2), &id).await.unwrap();
+    assert_eq!(peeked, None);
+}
+
+pub async fn preparing_twice_is_harmless(store: Arc<dyn RawStore>) {
+    let id = put(&*store, payload("page"), HOUR).await;
+    let (one, two) = futures::join!(store.prepare(), store.prepare());
+    one.unwrap();
+    two.unwrap();
+    store.ping().await.unwrap();
+    let found = store.payload(OrganizationId(1), &id).await.unwrap();
+    assert!(found.is_some());
+}
