@@ -13,6 +13,24 @@ pub mod run;
 pub mod sql;
 pub mod task;
 
+/// Makes a test of each case, in a module of the given name. `$fresh` is an async function that
+/// returns an empty store and a guard that removes it when dropped.
+#[macro_export]
+macro_rules! conformance_cases {
+    ($fresh:path, $module:ident, [$($case:ident),* $(,)?]) => {
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let case = $crate::conformance::$module::$case;
+                    $crate::conformance::guarded($fresh().await, case).await;
+                }
+            )*
+        }
+    };
+}
+
 /// Runs a case against a store whose guard removes it when dropped. The runner of
 /// [`crate::raw_conformance!`] and [`crate::broker_conformance!`].
 pub async fn guarded<S: ?Sized, G, F: Future<Output = ()>>(
