@@ -1,1 +1,81 @@
+//! Keeps work moving: stages due tasks and publishes their references, brings back what was lost,
+//! advances runs, mirrors states to where people look for them, and clears away what is old.
+//!
+//! Nothing here is needed for correctness of a single task: the SQL rows say what is owed, and
+//! any number of replicas may run these loops at once (promises M2, C2).
 
+mod housekeeping;
+mod mirror;
+pub mod plan;
+pub mod quota;
+mod stage;
+
+use std::{sync::Arc, time::Duration};
+
+use sluice_core::{Result, catalogue::Catalogue};
+use sluice_runtime::Shutdown;
+use sluice_store::Backends;
+
+/// Everything the orchestrator needs.
+#[derive(Clone)]
+pub struct Orchestrator {
+    pub backends: Backends,
+    pub catalogue: Arc<Catalogue>,
+    pub settings: Settings,
+}
+
+/// Pace and bounds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Pause between two looks for due tasks when there were none. Default 200 ms.
+    pub idle: Duration,
+    /// References published, and waited for, together; at most 1,000. Default 500.
+    pub publish_batch: usize,
+    /// References kept waiting in one queue; more stay in SQL, where priority is exact.
+    /// Default 2,000.
+    pub queue_depth: u32,
+    /// Pause between two looks for lost leases and messages, and for due retries. Default 500 ms.
+    pub rescue_interval: Duration,
+    /// A staged task that nobody claimed for this long has lost its message. Default 5 minutes.
+    pub staged_for: Duration,
+    /// Closed runs and their history are kept this long. Default 90 days.
+    pub keep: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_millis(200),
+            publish_batch: 500,
+            queue_depth: 2_000,
+            rescue_interval: Duration::from_millis(500),
+            staged_for: Duration::from_secs(300),
+            keep: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+/// Runs until shutdown. A soft stop ends each loop after its present look; a hard one at once.
+///
+/// # Errors
+/// Only when the queues cannot be declared at the start; later failures are logged and retried.
+pub async fn run(context: Orchestrator, shutdown: Shutdown) -> Result<()> {
+    let queues = quota::queues(&context.catalogue);
+    context.backends.broker.declare(&queues).await?;
+    let loops = async {
+        tokio::join!(
+            stage::run(&context, &shutdown),
+            mirror::outbound(&context, &shutdown),
+            mirror::dead_letters(&context, &shutdown),
+            housekeeping::rescue(&context, &shutdown),
+            housekeeping::advance(&context, &shutdown),
+            housekeeping::measure(&context, &shutdown),
+            housekeeping::clear(&context, &shutdown),
+        );
+    };
+    tokio::select! {
+        () = loops => {}
+        () = shutdown.hard.cancelled() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Timers: lost work comes back, runs move on, gauges are set, old rows go.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use chrono::Utc;
+use sluice_core::{Result, message::QueueKind};
+use sluice_runtime::{
+    Shutdown, metrics as names,
+    pace::{Again, Pace},
+};
+use sluice_store::{
+    dead_letter::{DeadLetterFilter, DeadLetterState},
+    task::RescueSettings,
+};
+
+use crate::{Orchestrator, quota};
+
+/// Rows brought back in one transaction, per kind of rescue.
+const RESCUE_BATCH: u32 = 500;
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+const CLEAR_EVERY: Duration = Duration::from_secs(60);
+
+/// Brings back due retries, dead workers' tasks, lost messages and released children (C2, O7).
+pub(crate) async fn rescue(context: &Orchestrator, shutdown: &Shutdown) {
+    let settings = RescueSettings {
+        staged_for: context.settings.staged_for,
+        limit: RESCUE_BATCH,
+    };
+    let mut pace = Pace::new("rescue", shutdown, context.settings.rescue_interval);
+    loop {
+        let outcome = context
+            .backends
+            .tasks
+            .rescue(&settings)
+            .await
+            .map(|rescued| {
+                if rescued.leases + rescued.messages > 0 {
+                    tracing::info!(
+                        leases = rescued.leases,
+                        messages = rescued.messages,
+                        "brought back tasks whose worker or message was lost"
+                    );
+                }
+                let limit = u64::from(RESCUE_BATCH);
+                let full = [
+                    rescued.due,
+                    rescued.leases,
+                    rescued.messages,
+                    rescued.unblocked,
+                ]
+                .iter()
+                .any(|count| *count >= limit);
+                if full { Again::Now } else { Again::Later }
+            });
+        if !pace.next(outcome).await {
+            return;
+        }
+    }
+}
+
+/// Opens the next steps of runs and ends runs (C1).
+pub(crate) async fn advance(context: &Orchestrator, shutdown: &Shutdown) {
+    let mut pace = Pace::new("runs", shutdown, context.settings.idle);
+    loop {
+        let outcome = context.backends.tasks.advance_runs().await.map(|changed| {
+            for run in &changed {
+                if run.state.is_final() {
+                    tracing::info!(
+                        run.id = run.id.0,
+                        run.state = run.state.as_str(),
+                        flow = run.flow,
+                        records.read = run.counts.read,
+                        records.rejected = run.counts.rejected,
+                        "run ended"
+                    );
+                }
+            }
+            Again::Later
+        });
+        if !pace.next(outcome).await {
+            return;
+        }
+    }
+}
+
+/// Sets the gauges that people watch.
+pub(crate) async fn measure(context: &Orchestrator, shutdown: &Shutdown) {
+    let mut gauges = Gauges::default();
+    let mut pace = Pace::new("gauges", shutdown, MEASURE_EVERY);
+    loop {
+        let outcome = set_gauges(context, &mut gauges).await;
+        if !pace.next(outcome.map(|()| Again::Later)).await {
+            return;
+        }
+    }
+}
+
+/// Gauges set so far, so that what disappears becomes 0 instead of standing still.
+#[derive(Debug, Default)]
+struct Gauges {
+    tasks: HashMap<(String, &'static str), f64>,
+    oldest: HashMap<String, f64>,
+    dead: HashMap<String, f64>,
+}
+
+async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
+    let now = Utc::now();
+    gauges.tasks.values_mut().for_each(|value| *value = 0.0);
+    gauges.oldest.values_mut().for_each(|value| *value = 0.0);
+    gauges.dead.values_mut().for_each(|value| *value = 0.0);
+    for backlog in context.backends.tasks.backlog().await? {
+        let queue = context
+            .catalogue
+            .connection_by_id(backlog.connection_id)
+            .and_then(|connection| {
+                let kind = QueueKind::work(backlog.kind, backlog.class);
+                quota::queue(&context.catalogue, connection, kind)
+            });
+        let Some(queue) = queue.map(|queue| queue.to_string()) else {
+            continue;
+        };
+        if let Some(oldest) = backlog.oldest {
+            let age = (now - oldest).as_seconds_f64().max(0.0);
+            let known = gauges.oldest.entry(queue.clone()).or_default();
+            *known = known.max(age);
+        }
+        *gauges
+            .tasks
+            .entry((queue, backlog.state.as_str()))
+            .or_default() += backlog.count as f64;
+    }
+    for (organization, _) in &context.catalogue.organizations {
+        for (target, count) in open_dead_letters(context, *organization).await? {
+            gauges.dead.insert(target, count);
+        }
+    }
+    for ((queue, state), value) in &gauges.tasks {
+        metrics::gauge!(names::QUEUE_TASKS, "queue" => queue.clone(), "state" => *state)
+            .set(*value);
+    }
+    for (queue, value) in &gauges.oldest {
+        metrics::gauge!(names::QUEUE_OLDEST, "queue" => queue.clone()).set(*value);
+    }
+    for (target, value) in &gauges.dead {
+        metrics::gauge!(names::DEAD_LETTERS, "target" => target.clone()).set(*value);
+    }
+    Ok(())
+}
+
+/// Open dead letters by target. The newest thousand are counted; more is the same alarm.
+async fn open_dead_letters(
+    context: &Orchestrator,
+    organization: sluice_core::OrganizationId,
+) -> Result<BTreeMap<String, f64>> {
+    let filter = DeadLetterFilter {
+        state: Some(DeadLetterState::Open),
+        ..DeadLetterFilter::all(organization)
+    };
+    let mut counts = BTreeMap::new();
+    for letter in context.backends.tasks.dead_letters(&filter).await?.items {
+        *counts.entry(letter.target).or_default() += 1.0;
+    }
+    Ok(counts)
+}
+
+/// Removes expired raw documents and old history.
+pub(crate) async fn clear(context: &Orchestrator, shutdown: &Shutdown) {
+    let mut pace = Pace::new("clearing", shutdown, CLEAR_EVERY);
+    loop {
+        let outcome = clear_once(context).await;
+        if !pace.next(outcome.map(|()| Again::Later)).await {
+            return;
+        }
+    }
+}
+
+async fn clear_once(context: &Orchestrator) -> Result<()> {
+    let expired = context.backends.raw.expire(Utc::now()).await?;
+    let pruned = context.backends.tasks.prune(context.settings.keep).await?;
+    if expired + pruned > 0 {
+        tracing::info!(
+            raw.expired = expired,
+            rows.pruned = pruned,
+            "cleared away what is old"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! Mirrors: what SQL knows is shown where people look for it, as states of raw records and as
+//! messages in the broker's dead-letter queues. A mirror may lag; it is never read as truth.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use sluice_core::{
+    Result,
+    message::{QueueKind, QueueName},
+    task::TaskState,
+};
+use sluice_runtime::{
+    Shutdown,
+    pace::{Again, Pace},
+};
+use sluice_store::{
+    broker::{Outgoing, Published},
+    raw::{OutboundMark, OutboundState},
+    task::OutboundChange,
+};
+
+use crate::{Orchestrator, quota};
+
+/// The reader's name in the store of cursors.
+const READER: &str = "raw-outbound";
+const CHANGES_AT_ONCE: u32 = 1_000;
+const LETTERS_AT_ONCE: u32 = 500;
+/// The reader goes over the changes of this time once more: sequence numbers are given before
+/// their transactions commit, so a late commit can appear behind the cursor, and a raw record can
+/// be stored after its push was settled.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(30);
+
+/// Mirrors push states into the raw store until shutdown.
+pub(crate) async fn outbound(context: &Orchestrator, shutdown: &Shutdown) {
+    let mut reader: Option<Reader> = None;
+    let mut pace = Pace::new(
+        "raw-mirror",
+        shutdown,
+        context.settings.idle.max(MIRROR_IDLE),
+    );
+    loop {
+        let outcome = mirror_outbound(context, &mut reader).await;
+        if !pace.next(outcome).await {
+            return;
+        }
+    }
+}
+
+/// Nobody acts on the mirror, so it may look less often than the stager.
+const MIRROR_IDLE: Duration = Duration::from_millis(500);
+
+/// Where the reader stands, and where it stood.
+#[derive(Debug)]
+struct Reader {
+    cursor: i64,
+    trail: VecDeque<(Instant, i64)>,
+    looked_back: Instant,
+}
+
+impl Reader {
+    fn new(cursor: i64, now: Instant) -> Self {
+        Self {
+            cursor,
+            trail: VecDeque::from([(now, cursor)]),
+            looked_back: now,
+        }
+    }
+
+    /// Notes the position; forgets those older than needed, but keeps one that is old enough.
+    fn advance(&mut self, cursor: i64, now: Instant) {
+        self.cursor = cursor;
+        if self
+            .trail
+            .back()
+            .is_none_or(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1))
+        {
+            self.trail.push_back((now, cursor));
+        }
+        while self
+            .trail
+            .get(1)
+            .is_some_and(|(at, _)| now.duration_since(*at) >= LOOK_BACK)
+        {
+            self.trail.pop_front();
+        }
+    }
+
+    /// The position behind which nothing can appear any more; a restart continues from it.
+    fn settled(&self) -> i64 {
+        self.trail
+            .front()
+            .map_or(self.cursor, |(_, cursor)| *cursor)
+    }
+
+    /// Goes back when it is time to.
+    fn look_back(&mut self, now: Instant) {
+        if now.duration_since(self.looked_back) >= LOOK_BACK_EVERY {
+            self.looked_back = now;
+            self.cursor = self.settled();
+        }
+    }
+}
+
+async fn mirror_outbound(context: &Orchestrator, reader: &mut Option<Reader>) -> Result<Again> {
+    let tasks = &context.backends.tasks;
+    let reader = match reader {
+        Some(reader) => reader,
+        None => reader.insert(Reader::new(
+            tasks.reader_cursor(READER).await?,
+            Instant::now(),
+        )),
+    };
+    reader.look_back(Instant::now());
+    let changes = tasks
+        .outbound_changes(reader.cursor, CHANGES_AT_ONCE)
+        .await?;
+    let full = changes.len() >= CHANGES_AT_ONCE as usize;
+    let Some(last) = changes.last().map(|change| change.cursor) else {
+        return Ok(Again::Later);
+    };
+    context.backends.raw.mark_outbound(&marks(changes)).await?;
+    let before = reader.settled();
+    reader.advance(last, Instant::now());
+    if reader.settled() != before {
+        tasks.save_reader_cursor(READER, reader.settled()).await?;
+    }
+    Ok(if full { Again::Now } else { Again::Later })
+}
+
+/// The newest state of each record and target.
+fn marks(changes: Vec<OutboundChange>) -> Vec<OutboundMark> {
+    let mut newest = HashMap::new();
+    for change in changes {
+        let mark = OutboundMark {
+            organization_id: change.organization_id,
+            connection_id: change.source_connection_id,
+            entity_type: change.entity_type,
+            source_id: change.source_id,
+            target: change.target,
+            state: outbound_state(change.state),
+        };
+        let key = (
+            mark.connection_id,
+            mark.entity_type.clone(),
+            mark.source_id.clone(),
+            mark.target.clone(),
+        );
+        newest.insert(key, mark);
+    }
+    newest.into_values().collect()
+}
+
+fn outbound_state(state: TaskState) -> OutboundState {
+    match state {
+        TaskState::Completed => OutboundState::Synced,
+        TaskState::Dead | TaskState::Cancelled | TaskState::Unknown => OutboundState::Failed,
+        TaskState::Pending | TaskState::Staged | TaskState::Running | TaskState::Waiting => {
+            OutboundState::Pending
+        }
+    }
+}
+
+/// Publishes a reference for each new dead letter until shutdown (promise O6).
+pub(crate) async fn dead_letters(context: &Orchestrator, shutdown: &Shutdown) {
+    let queues: BTreeMap<_, _> = context
+        .catalogue
+        .connections
+        .iter()
+        .filter_map(|connection| {
+            let queue = quota::queue(&context.catalogue, connection, QueueKind::Dead)?;
+            Some((connection.id, queue))
+        })
+        .collect();
+    let mut pace = Pace::new(
+        "dead-letter-mirror",
+        shutdown,
+        context.settings.idle.max(MIRROR_IDLE),
+    );
+    loop {
+        let outcome = mirror_dead_letters(context, &queues).await;
+        if !pace.next(outcome).await {
+            return;
+        }
+    }
+}
+
+async fn mirror_dead_letters(
+    context: &Orchestrator,
+    queues: &BTreeMap<sluice_core::ConnectionId, QueueName>,
+) -> Result<Again> {
+    let tasks = &context.backends.tasks;
+    let letters = tasks.unmirrored_dead_letters(LETTERS_AT_ONCE).await?;
+    let now = Utc::now();
+    let (ids, messages): (Vec<_>, Vec<_>) = letters
+        .iter()
+        .filter_map(|letter| {
+            let queue = queues.get(&letter.reference.connection_id)?.clone();
+            let message = Outgoing {
+                queue,
+                message_id: format!("dead-{}", letter.id),
+                body: letter.reference.to_json(now),
+                traceparent: letter.reference.traceparent.clone(),
+            };
+            Some((letter.id, message))
+        })
+        .unzip();
+    if messages.is_empty() {
+        return Ok(Again::Later);
+    }
+    let results = context.backends.broker.publish(&messages).await?;
+    let mut mirrored = Vec::new();
+    let mut missing: Vec<QueueName> = Vec::new();
+    for ((id, message), result) in ids.iter().zip(&messages).zip(results) {
+        match result {
+            Published::Confirmed => mirrored.push(*id),
+            Published::Unroutable if !missing.contains(&message.queue) => {
+                missing.push(message.queue.clone());
+            }
+            Published::Unroutable | Published::Unknown => {}
+        }
+    }
+    tasks.mark_dead_letters_mirrored(&mirrored).await?;
+    if !missing.is_empty() {
+        context.backends.broker.declare(&missing).await?;
+    }
+    // A full page of letters for connections that are gone must not spin.
+    Ok(if mirrored.len() >= LETTERS_AT_ONCE as usize {
+        Again::Now
+    } else {
+        Again::Later
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::{ConnectionId, OrganizationId};
+
+    use super::*;
+
+    #[test]
+    fn the_saved_position_lags_and_the_reader_goes_over_the_tail_again() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut reader = Reader::new(10, start);
+        reader.advance(20, at(5));
+        assert_eq!((reader.cursor, reader.settled()), (20, 10));
+        reader.look_back(at(6));
+        assert_eq!(reader.cursor, 20, "not yet time to look back");
+        reader.look_back(at(31));
+        assert_eq!(reader.cursor, 10);
+        reader.advance(30, at(66));
+        assert_eq!(reader.settled(), 20, "what is a minute old is settled");
+    }
+
+    #[test]
+    fn the_newest_state_of_each_record_and_target_is_marked() {
+        let change = |cursor, target: &str, state| OutboundChange {
+            cursor,
+            organization_id: OrganizationId(1),
+            source_connection_id: ConnectionId(1),
+            entity_type: "Location".into(),
+            source_id: "a".into(),
+            target: target.into(),
+            state,
+        };
+        let mut marks = marks(vec![
+            change(1, "one", TaskState::Pending),
+            change(2, "two", TaskState::Dead),
+            change(3, "one", TaskState::Completed),
+        ]);
+        marks.sort_by(|a, b| a.target.cmp(&b.target));
+        let states: Vec<_> = marks.iter().map(|m| (m.target.as_str(), m.state)).collect();
+        assert_eq!(
+            states,
+            [
+                ("one", OutboundState::Synced),
+                ("two", OutboundState::Failed)
+            ]
+        );
+    }
+}
