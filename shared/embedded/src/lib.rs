@@ -1,1 +1,5 @@
+pub mod broker;
+pub mod raw;
 
+pub use broker::LocalBroker;
+pub use raw::SqliteRaw;

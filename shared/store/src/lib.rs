@@ -15,7 +15,10 @@ pub mod broker;
 pub mod conformance;
 pub mod dead_letter;
 pub mod master;
+pub mod outcome;
+pub mod plan;
 pub mod raw;
+pub mod raw_codec;
 pub mod run;
 pub mod task;
 

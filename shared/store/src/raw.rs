@@ -15,6 +15,9 @@ use sluice_core::{
     ConnectionId, EntityType, ErrorClass, Hash, OrganizationId, Result, RunId, Timestamp,
 };
 
+/// Most entries kept in a payload's `errorLog`; the oldest go first.
+pub const MAX_ERRORS: usize = 20;
+
 /// Identity of a stored payload; opaque.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -27,6 +30,16 @@ pub enum PayloadKind {
     Page,
     Webhook,
     File,
+}
+
+impl PayloadKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Webhook => "webhook",
+            Self::File => "file",
+        }
+    }
 }
 
 /// A payload to be stored.

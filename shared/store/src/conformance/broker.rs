@@ -18,7 +18,6 @@ macro_rules! broker_conformance {
         $crate::conformance_cases!(
             $fresh,
             broker,
-            $crate::conformance::guarded,
             [
                 published_messages_arrive_in_order,
                 exactly_the_unroutable_ones_are_reported,

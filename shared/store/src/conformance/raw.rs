@@ -18,7 +18,6 @@ macro_rules! raw_conformance {
         $crate::conformance_cases!(
             $fresh,
             raw,
-            $crate::conformance::guarded,
             [
                 bytes_out_equal_bytes_in,
                 a_large_body_survives,
@@ -36,7 +35,6 @@ macro_rules! raw_conformance {
         $crate::conformance_cases!(
             $fresh,
             raw_records,
-            $crate::conformance::guarded,
             [
                 records_are_new_then_seen_then_changed,
                 odd_values_survive,
