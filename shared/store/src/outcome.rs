@@ -1,0 +1,314 @@
+//! What settling does to a push task, decided from its row: no I/O here. Both SQL backends decide
+//! with this and only differ in how they read and write.
+
+use std::time::Duration;
+
+use sluice_core::{
+    ConnectionId, EntityType, ErrorClass, MasterId, TaskId,
+    record::RecordRef,
+    task::{AttemptOutcome, PushAction, TaskState},
+};
+
+use crate::task::{AttemptError, Lease, PushNext, PushSettlement};
+
+/// A push task's row, locked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub id: TaskId,
+    pub master_id: MasterId,
+    /// The target.
+    pub connection_id: ConnectionId,
+    pub source_connection_id: ConnectionId,
+    pub entity_type: EntityType,
+    pub source_id: String,
+    pub state: TaskState,
+    pub epoch: i64,
+    pub wanted_version: i32,
+    pub delivered_version: Option<i32>,
+    /// The version that the claim intends to send.
+    pub intent_version: Option<i32>,
+    pub unsettled_version: Option<i32>,
+    pub retry_count: u32,
+}
+
+/// What the row becomes, and what is written beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome<'a> {
+    pub state: TaskState,
+    pub retry_count: u32,
+    /// Due again after this.
+    pub wait: Option<Duration>,
+    /// See [`blocking_key`].
+    pub blocked_on: Option<String>,
+    pub delivered_version: Option<i32>,
+    pub intent_version: Option<i32>,
+    pub unsettled_version: Option<i32>,
+    pub error: Option<&'a AttemptError>,
+    /// The attempt to record, with the version it was about; `None` when nothing was tried.
+    pub attempt: Option<(AttemptOutcome, Option<PushAction>, Option<i32>)>,
+    pub link: Option<Delivered<'a>>,
+    /// Attempts that were used up, when a dead letter is to be written.
+    pub dead_letter: Option<u32>,
+}
+
+/// What is written to the link after a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivered<'a> {
+    pub version: i32,
+    pub hash: Option<sluice_core::Hash>,
+    /// `None` leaves the one that is known, unless `forget` is set.
+    pub external_id: Option<&'a str>,
+    /// The record is gone at the target.
+    pub forget: bool,
+}
+
+/// How `sync_queue.blocked_on` names a parent. Sources use the same ids for different things, so
+/// the source connection belongs to it.
+pub fn blocking_key(source: ConnectionId, entity_type: &EntityType, source_id: &str) -> String {
+    format!("{source}/{entity_type}/{source_id}")
+}
+
+impl Held {
+    /// Whether this lease is the one in force (promise C2).
+    pub fn is_leased_by(&self, lease: Lease) -> bool {
+        self.id == lease.task_id && self.state == TaskState::Running && self.epoch == lease.epoch
+    }
+
+    /// Names this task's record where others wait for it.
+    pub fn blocking_key(&self) -> String {
+        blocking_key(
+            self.source_connection_id,
+            &self.entity_type,
+            &self.source_id,
+        )
+    }
+
+    /// A key of [`Self::blocking_key`]'s form for a record of the same source.
+    fn key_of(&self, parent: &RecordRef) -> String {
+        blocking_key(
+            self.source_connection_id,
+            &parent.entity_type,
+            &parent.source_id,
+        )
+    }
+}
+
+/// Decides. The lease must have been checked.
+pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
+    let error = settlement.attempt.error.as_ref();
+    // Without an error class nobody can tell that nothing was sent (promise O1).
+    let applied = error.is_none_or(|error| error.class.may_have_been_applied());
+    let tried = |outcome| Some((outcome, None, held.intent_version));
+    let base = Outcome {
+        state: TaskState::Waiting,
+        retry_count: held.retry_count,
+        wait: None,
+        blocked_on: None,
+        delivered_version: held.delivered_version,
+        intent_version: held.intent_version.filter(|_| applied),
+        unsettled_version: held.unsettled_version,
+        error,
+        attempt: None,
+        link: None,
+        dead_letter: None,
+    };
+    let used = held.retry_count + 1;
+    // A version that came during the call deserves its own attempts.
+    let newer = |version: Option<i32>| version.is_some_and(|version| held.wanted_version > version);
+    match &settlement.next {
+        PushNext::Delivered {
+            action,
+            version,
+            hash,
+            external_id,
+        } => Outcome {
+            state: if newer(Some(*version)) {
+                TaskState::Pending
+            } else {
+                TaskState::Completed
+            },
+            retry_count: 0,
+            delivered_version: held.delivered_version.max(Some(*version)),
+            intent_version: None,
+            unsettled_version: None,
+            error: None,
+            attempt: Some((AttemptOutcome::Completed, Some(*action), Some(*version))),
+            link: Some(Delivered {
+                version: *version,
+                hash: *hash,
+                external_id: external_id.as_deref(),
+                forget: *action == PushAction::Deleted,
+            }),
+            ..base
+        },
+        PushNext::Retry { after } => Outcome {
+            retry_count: used,
+            wait: Some(*after),
+            attempt: tried(AttemptOutcome::RetryAt),
+            ..base
+        },
+        PushNext::Snooze { after } => Outcome {
+            wait: Some(*after),
+            intent_version: None,
+            attempt: tried(AttemptOutcome::Snoozed),
+            ..base
+        },
+        PushNext::Blocked { on } => Outcome {
+            blocked_on: Some(held.key_of(on)),
+            intent_version: None,
+            ..base
+        },
+        PushNext::Dead if newer(held.intent_version) => Outcome {
+            state: TaskState::Pending,
+            retry_count: 0,
+            attempt: tried(AttemptOutcome::Dead),
+            ..base
+        },
+        PushNext::Dead => Outcome {
+            state: TaskState::Dead,
+            retry_count: used,
+            attempt: tried(AttemptOutcome::Dead),
+            dead_letter: Some(used),
+            ..base
+        },
+        PushNext::Unknown => Outcome {
+            state: TaskState::Unknown,
+            retry_count: used,
+            intent_version: held.intent_version,
+            attempt: tried(AttemptOutcome::Unknown),
+            ..base
+        },
+        PushNext::Cancelled => Outcome {
+            state: if newer(held.intent_version) {
+                TaskState::Pending
+            } else {
+                TaskState::Cancelled
+            },
+            attempt: tried(AttemptOutcome::Cancelled),
+            ..base
+        },
+    }
+}
+
+/// Class and code of a dead letter whose attempt gave no error.
+pub const NO_ERROR: (ErrorClass, &str) = (ErrorClass::Internal, "no_error_given");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Held {
+        Held {
+            id: TaskId(1),
+            master_id: MasterId(2),
+            connection_id: ConnectionId(3),
+            source_connection_id: ConnectionId(4),
+            entity_type: "Location".into(),
+            source_id: "p1".into(),
+            state: TaskState::Running,
+            epoch: 7,
+            wanted_version: 2,
+            delivered_version: Some(1),
+            intent_version: Some(2),
+            unsettled_version: None,
+            retry_count: 1,
+        }
+    }
+
+    fn settlement(class: Option<ErrorClass>, next: PushNext) -> PushSettlement {
+        PushSettlement {
+            lease: Lease {
+                task_id: TaskId(1),
+                epoch: 7,
+            },
+            attempt: crate::task::Attempt {
+                started_at: sluice_core::Timestamp::UNIX_EPOCH,
+                duration: Duration::ZERO,
+                calls: 1,
+                error: class.map(|class| AttemptError {
+                    class,
+                    code: "test".into(),
+                    message: "test".into(),
+                    http_status: None,
+                }),
+                worker: "test".into(),
+                trace_id: None,
+            },
+            next,
+        }
+    }
+
+    /// C2: another epoch or a task that does not run is no lease.
+    #[test]
+    fn a_lease_counts_only_while_it_is_in_force() {
+        let lease = |epoch| Lease {
+            task_id: TaskId(1),
+            epoch,
+        };
+        assert!(held().is_leased_by(lease(7)));
+        assert!(!held().is_leased_by(lease(6)));
+        for state in TaskState::ALL {
+            let rescued = Held { state, ..held() };
+            assert_eq!(rescued.is_leased_by(lease(7)), state == TaskState::Running);
+        }
+    }
+
+    /// O1: what may have been carried out stays on record, whatever happens to the task.
+    #[test]
+    fn the_intent_is_forgotten_only_when_nothing_can_have_been_sent() {
+        let retry = || PushNext::Retry {
+            after: Duration::from_secs(1),
+        };
+        for class in ErrorClass::ALL {
+            for next in [retry(), PushNext::Dead, PushNext::Cancelled] {
+                let settlement = settlement(Some(class), next);
+                let kept = settle(&held(), &settlement).intent_version.is_some();
+                assert_eq!(kept, class.may_have_been_applied(), "{class}");
+            }
+        }
+        let without = settlement(None, retry());
+        assert_eq!(settle(&held(), &without).intent_version, Some(2));
+        let unknown = settlement(Some(ErrorClass::Validation), PushNext::Unknown);
+        assert_eq!(settle(&held(), &unknown).intent_version, Some(2));
+    }
+
+    /// O2: a version that came during the call is never lost, whatever became of the call.
+    #[test]
+    fn a_newer_version_is_never_left_behind() {
+        let newer = Held {
+            wanted_version: 3,
+            ..held()
+        };
+        let delivered = PushNext::Delivered {
+            action: PushAction::Updated,
+            version: 2,
+            hash: None,
+            external_id: None,
+        };
+        for next in [delivered, PushNext::Dead, PushNext::Cancelled] {
+            let settlement = settlement(Some(ErrorClass::Validation), next);
+            let outcome = settle(&newer, &settlement);
+            assert_eq!(outcome.state, TaskState::Pending);
+            assert_eq!(outcome.dead_letter, None);
+            assert!(!settle(&held(), &settlement).state.is_open());
+        }
+    }
+
+    /// O5, O7: rate limits and missing parents cost no attempt; failures do.
+    #[test]
+    fn only_failures_cost_attempts() {
+        let after = Duration::from_secs(1);
+        let count = |next| settle(&held(), &settlement(None, next)).retry_count;
+        assert_eq!(count(PushNext::Retry { after }), 2);
+        assert_eq!(count(PushNext::Snooze { after }), 1);
+        let on = RecordRef {
+            entity_type: "Location".into(),
+            source_id: "p/0".into(),
+        };
+        assert_eq!(count(PushNext::Blocked { on: on.clone() }), 1);
+        let blocked = settlement(None, PushNext::Blocked { on });
+        let outcome = settle(&held(), &blocked);
+        assert_eq!(outcome.blocked_on.as_deref(), Some("4/Location/p/0"));
+        assert_eq!((outcome.attempt, outcome.intent_version), (None, None));
+    }
+}
