@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_core::{
-    ConnectionId, EntityType, ErrorClass, Hash, MasterId, OrganizationId, Priority, QueueClass,
-    Result, RunId, TaskId, Timestamp,
+    ConnectionId, EntityType, Error, ErrorClass, Hash, MasterId, OrganizationId, Priority,
+    QueueClass, Result, RunId, TaskId, Timestamp,
     message::TaskRef,
     record::RecordRef,
     run::{RunCounts, RunKind, RunState},
@@ -234,6 +234,23 @@ pub struct AttemptError {
     pub code: String,
     pub message: String,
     pub http_status: Option<u16>,
+}
+
+impl From<&Error> for AttemptError {
+    fn from(error: &Error) -> Self {
+        Self {
+            class: error.class(),
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            http_status: None,
+        }
+    }
+}
+
+/// The trace id inside a W3C `traceparent` (version, trace id, span id, flags, with dashes
+/// between), for [`Attempt::trace_id`].
+pub fn trace_id(traceparent: &str) -> Option<String> {
+    traceparent.split('-').nth(1).map(str::to_owned)
 }
 
 /// A stored attempt.

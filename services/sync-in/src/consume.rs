@@ -1,0 +1,151 @@
+//! Takes pull references from one queue and works on them.
+
+use std::{sync::Arc, time::Duration};
+
+use sluice_core::{Error, Result, TaskId, message::QueueName, message::TaskRef};
+use sluice_runtime::{
+    Shutdown,
+    pace::{Again, Pace},
+};
+use sluice_store::{
+    broker::{Consumer, Delivery},
+    task::{Claim, PullTask},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+
+use crate::{SourceConnection, SyncIn, pull};
+
+/// A pull is minutes of work: the next one waits in the queue, where others can take it.
+const PREFETCH: u16 = 1;
+
+/// Works on one queue until shutdown, then waits for the pulls in hand.
+pub(crate) async fn run(
+    context: Arc<SyncIn>,
+    source: Arc<SourceConnection>,
+    queue: QueueName,
+    everybody: Arc<Semaphore>,
+    shutdown: Shutdown,
+) {
+    let concurrency = usize::try_from(source.connection.spec.concurrency).unwrap_or(1);
+    let mut lane = Lane {
+        context,
+        source,
+        queue,
+        everybody,
+        own: Arc::new(Semaphore::new(concurrency.max(1))),
+        shutdown: shutdown.clone(),
+        pulls: JoinSet::new(),
+    };
+    let mut pace = Pace::new("pulling", &shutdown, Duration::from_millis(200));
+    loop {
+        let outcome = lane.consume().await;
+        if !pace.next(outcome.map(|()| Again::Later)).await {
+            break;
+        }
+    }
+    // Dropped by a hard stop, which ends the pulls with it.
+    while lane.pulls.join_next().await.is_some() {}
+}
+
+struct Lane {
+    context: Arc<SyncIn>,
+    source: Arc<SourceConnection>,
+    queue: QueueName,
+    everybody: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    shutdown: Shutdown,
+    pulls: JoinSet<()>,
+}
+
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Lane {
+    /// Consumes until the broker closes, something fails, or shutdown begins.
+    async fn consume(&mut self) -> Result<()> {
+        let broker = self.context.backends.broker.clone();
+        let mut consumer = broker.consume(&self.queue, PREFETCH).await?;
+        loop {
+            while self.pulls.try_join_next().is_some() {}
+            let deliveries = tokio::select! {
+                deliveries = consumer.next(usize::from(PREFETCH)) => deliveries?,
+                () = self.shutdown.soft.cancelled() => return Ok(()),
+            };
+            if deliveries.is_empty() {
+                return Ok(());
+            }
+            for delivery in deliveries {
+                let permits = tokio::select! {
+                    permits = self.permits() => permits?,
+                    () = self.shutdown.soft.cancelled() => {
+                        consumer.release(&[delivery.tag]).await;
+                        continue;
+                    }
+                };
+                self.take(consumer.as_mut(), &delivery, permits).await?;
+            }
+        }
+    }
+
+    async fn permits(&self) -> Result<Permits> {
+        let closed = |_| Error::internal("permits_closed", "the permits of pulls were closed");
+        let own = self.own.clone().acquire_owned().await.map_err(closed)?;
+        let everybody = self
+            .everybody
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        Ok((own, everybody))
+    }
+
+    /// Claims what a message names. The message is settled right after the claim: from then on
+    /// the lease says whose work it is, and a pull may take longer than a broker waits.
+    async fn take(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        delivery: &Delivery,
+        permits: Permits,
+    ) -> Result<()> {
+        let claimed = match TaskRef::from_json(&delivery.body) {
+            Ok(reference) => self.claim(reference.task_id).await,
+            Err(error) => {
+                tracing::warn!(queue = %self.queue, error = error.chain(), "message dropped");
+                Ok(None)
+            }
+        };
+        let task = match claimed {
+            Ok(task) => task,
+            Err(error) => {
+                consumer.release(&[delivery.tag]).await;
+                return Err(error);
+            }
+        };
+        consumer.ack(&[delivery.tag]).await;
+        if let Some(task) = task {
+            let work = pull::run(
+                self.context.clone(),
+                self.source.clone(),
+                task,
+                self.shutdown.clone(),
+            );
+            self.pulls.spawn(async move {
+                work.await;
+                drop(permits);
+            });
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, id: TaskId) -> Result<Option<PullTask>> {
+        let claim = Claim {
+            ids: vec![id],
+            owner: self.context.worker.clone(),
+            lease: self.context.settings.lease,
+        };
+        let claimed = self.context.backends.tasks.claim_pulls(&claim).await?;
+        Ok(claimed.into_iter().next())
+    }
+}

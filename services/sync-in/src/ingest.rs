@@ -1,0 +1,374 @@
+//! The one way in: raw records become canonical ones, the SQL store decides, the raw store keeps
+//! what became of each. Safe to repeat with the same records any number of times (promise I2).
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use serde_json::Value;
+use sluice_connectors::source::StreamInfo;
+use sluice_core::{Error, ErrorClass, Result, RunId, Timestamp, change::Change, run::RunCounts};
+use sluice_runtime::metrics as names;
+use sluice_store::{
+    Backends,
+    master::{Applied, ApplyBatch, ApplyRecord},
+    raw::{InboundState, OutboundState, RawError, RawRecord},
+};
+
+use crate::{
+    SourceConnection,
+    prepare::{self, Found, Prepared, Rejection},
+};
+
+/// Canonical records applied in one transaction at most.
+pub const MAX_APPLY: usize = 500;
+/// Raw records stored in one call at most.
+const MAX_PUT: usize = 500;
+
+/// What pulls, webhooks, files and recovery share.
+#[derive(Clone)]
+pub struct Ingester {
+    pub backends: Backends,
+    /// How long a stored payload is ours to process.
+    pub lease: Duration,
+    /// Canonical records applied in one transaction, 1 to [`MAX_APPLY`].
+    pub apply_batch: usize,
+    /// Raw documents are kept this long; `None` keeps them for ever.
+    pub keep_raw: Option<Duration>,
+}
+
+/// What the records of a page have in common.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Origin {
+    pub run_id: Option<RunId>,
+    pub traceparent: Option<String>,
+    /// Decide and count; write nothing anywhere (promise C3).
+    pub dry_run: bool,
+    /// Leave out all records but the one with this source id.
+    pub only: Option<String>,
+}
+
+impl Ingester {
+    /// Takes in the records of one page. The counts cover these records, not the page's bytes
+    /// and calls.
+    ///
+    /// # Errors
+    /// Those of the stores, when nothing is known about the page's fate: do it again. Faults of
+    /// single records are no errors; they are counted and kept for review.
+    pub async fn ingest(
+        &self,
+        source: &Arc<SourceConnection>,
+        stream: &str,
+        found: Vec<Found>,
+        origin: &Origin,
+    ) -> Result<RunCounts> {
+        let stream = source.stream(stream)?.clone();
+        let mut prepared = prepared(source, &stream, found).await?;
+        if let Some(only) = &origin.only {
+            prepared.retain(|prepared| is_about(prepared, only));
+        }
+        let outcomes = self.apply(source, &stream, &prepared, origin).await?;
+        let mut counts = RunCounts::default();
+        let mut documents = Vec::with_capacity(prepared.len());
+        for (prepared, outcomes) in prepared.into_iter().zip(outcomes) {
+            let fate = Fate::of(&prepared, &outcomes);
+            fate.count(&mut counts);
+            metrics::counter!(
+                names::SYNC_IN_RECORDS,
+                "source" => source.connection.spec.name.clone(),
+                "entity_type" => prepared.entity_type.to_string(),
+                "outcome" => fate.as_str()
+            )
+            .increment(1);
+            if !origin.dry_run {
+                documents.push(self.document(source, &stream, prepared, outcomes, origin));
+            }
+        }
+        for batch in distinct(documents).chunks(MAX_PUT) {
+            counts.stored += self.backends.raw.put_records(batch).await?.new;
+        }
+        Ok(counts)
+    }
+
+    /// When a raw document that came in at `received_at` expires.
+    pub fn expiry(&self, received_at: Timestamp) -> Option<Timestamp> {
+        let keep = chrono::Duration::from_std(self.keep_raw?).ok()?;
+        received_at.checked_add_signed(keep)
+    }
+
+    /// Applies all canonical records; the result holds, per raw record, what became of each of
+    /// its canonical records.
+    async fn apply(
+        &self,
+        source: &SourceConnection,
+        stream: &StreamInfo,
+        prepared: &[Prepared],
+        origin: &Origin,
+    ) -> Result<Vec<Vec<Outcome>>> {
+        let mut records = prepared.iter().flat_map(|prepared| &prepared.records);
+        let mut outcomes = Vec::new();
+        let size = self.apply_batch.clamp(1, MAX_APPLY);
+        loop {
+            let batch: Vec<_> = records
+                .by_ref()
+                .take(size)
+                .map(|record| ApplyRecord {
+                    hash: record.hash(),
+                    record: record.clone(),
+                })
+                .collect();
+            if batch.is_empty() {
+                break;
+            }
+            outcomes.extend(self.apply_batch(source, stream, batch, origin).await?);
+        }
+        let mut outcomes = outcomes.into_iter();
+        Ok(prepared
+            .iter()
+            .map(|prepared| outcomes.by_ref().take(prepared.records.len()).collect())
+            .collect())
+    }
+
+    /// Applies one batch. When the store refuses it because of its content, the batch is halved
+    /// until the faulty record stands alone: it is set aside, and the others go on.
+    async fn apply_batch(
+        &self,
+        source: &SourceConnection,
+        stream: &StreamInfo,
+        records: Vec<ApplyRecord>,
+        origin: &Origin,
+    ) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        // The next part to apply is on top.
+        let mut parts = vec![records];
+        while let Some(records) = parts.pop() {
+            let mut batch = ApplyBatch {
+                organization_id: source.connection.organization_id,
+                connection_id: source.connection.id,
+                connection: source.connection.spec.name.clone(),
+                source_system: source.connection.spec.connector.clone(),
+                run_id: origin.run_id,
+                traceparent: origin.traceparent.clone(),
+                records,
+                routes: source.routes(&stream.name).to_vec(),
+                dry_run: origin.dry_run,
+            };
+            match self.backends.master.apply(&batch).await {
+                Ok(applied) => outcomes.extend(applied.into_iter().map(Outcome::Applied)),
+                Err(error) if error.class() != ErrorClass::Validation => return Err(error),
+                Err(error) if batch.records.len() > 1 => {
+                    let second = batch.records.split_off(batch.records.len() / 2);
+                    tracing::debug!(error.code = error.code(), "halving a refused batch");
+                    parts.push(second);
+                    parts.push(batch.records);
+                }
+                Err(error) => outcomes.push(Outcome::Refused(Rejection::from(&error))),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn document(
+        &self,
+        source: &SourceConnection,
+        stream: &StreamInfo,
+        prepared: Prepared,
+        outcomes: Vec<Outcome>,
+        origin: &Origin,
+    ) -> RawRecord {
+        let now = Utc::now();
+        let refused = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Refused(rejection) => Some(rejection),
+            Outcome::Applied(_) => None,
+        });
+        let errors: Vec<_> = prepared
+            .rejected
+            .iter()
+            .chain(refused)
+            .map(|rejection| raw_error(rejection, now))
+            .collect();
+        let applied: Vec<&Applied> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Applied(applied) => Some(applied),
+                Outcome::Refused(_) => None,
+            })
+            .collect();
+        let outbound = if applied.iter().any(|applied| applied.pushes > 0) {
+            source
+                .routes(&stream.name)
+                .iter()
+                .filter(|route| {
+                    let entity = &route.entity_type;
+                    prepared
+                        .records
+                        .iter()
+                        .any(|record| record.entity_type == *entity)
+                })
+                .map(|route| (route.target.clone(), OutboundState::Pending))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        RawRecord {
+            organization_id: source.connection.organization_id,
+            connection_id: source.connection.id,
+            source_system: source.connection.spec.connector.clone(),
+            stream: stream.name.clone(),
+            entity_type: prepared.entity_type,
+            source_id: prepared.source_id,
+            hash: prepared.hash,
+            raw: prepared.found.raw,
+            slice: prepared.found.slice.as_ref().clone(),
+            processed: processed(&prepared.records),
+            payload_id: prepared.found.payload,
+            batch_number: origin.run_id.map_or(0, |run| run.0),
+            sync_date: now,
+            version: applied.first().map_or(0, |applied| applied.version),
+            inbound: if errors.is_empty() {
+                InboundState::Completed
+            } else {
+                InboundState::Failed
+            },
+            outbound,
+            errors,
+            expires_at: self.expiry(now),
+        }
+    }
+}
+
+/// Mapping takes a processor for milliseconds, so it has a thread of its own.
+async fn prepared(
+    source: &Arc<SourceConnection>,
+    stream: &StreamInfo,
+    found: Vec<Found>,
+) -> Result<Vec<Prepared>> {
+    let (source, stream) = (source.clone(), stream.clone());
+    tokio::task::spawn_blocking(move || prepare::page(&source, &stream, found))
+        .await
+        .map_err(|error| {
+            Error::internal("mapping_stopped", "mapping a page ended unexpectedly").caused_by(error)
+        })
+}
+
+fn is_about(prepared: &Prepared, source_id: &str) -> bool {
+    prepared.source_id == source_id
+        || prepared
+            .records
+            .iter()
+            .any(|record| record.source_id == source_id)
+}
+
+/// What became of one canonical record.
+#[derive(Debug, Clone, PartialEq)]
+enum Outcome {
+    Applied(Applied),
+    /// The store refused its content.
+    Refused(Rejection),
+}
+
+/// What became of one raw record, as counted: each exactly once, by the weightiest of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Rejected,
+    Changed(Change),
+    Skipped,
+}
+
+impl Fate {
+    fn of(prepared: &Prepared, outcomes: &[Outcome]) -> Self {
+        let refused = outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Refused(_)));
+        if refused || !prepared.rejected.is_empty() {
+            return Self::Rejected;
+        }
+        outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Applied(applied) => Some(applied.change),
+                Outcome::Refused(_) => None,
+            })
+            .max_by_key(|change| weight(*change))
+            .map_or(Self::Skipped, Self::Changed)
+    }
+
+    fn count(self, counts: &mut RunCounts) {
+        counts.read += 1;
+        let counter = match self {
+            Self::Rejected => &mut counts.rejected,
+            Self::Skipped => &mut counts.skipped,
+            Self::Changed(Change::Create) => &mut counts.created,
+            Self::Changed(Change::Update | Change::Restore) => &mut counts.updated,
+            Self::Changed(Change::Delete) => &mut counts.deleted,
+            Self::Changed(Change::Unchanged) => &mut counts.unchanged,
+            Self::Changed(Change::Stale) => &mut counts.stale,
+            Self::Changed(Change::Conflict) => &mut counts.conflicts,
+        };
+        *counter += 1;
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Skipped => "skipped",
+            Self::Changed(change) => change.as_str(),
+        }
+    }
+}
+
+fn weight(change: Change) -> u8 {
+    match change {
+        Change::Unchanged => 0,
+        Change::Stale => 1,
+        Change::Delete => 2,
+        Change::Update => 3,
+        Change::Restore => 4,
+        Change::Create => 5,
+        Change::Conflict => 6,
+    }
+}
+
+fn raw_error(rejection: &Rejection, now: Timestamp) -> RawError {
+    RawError {
+        timestamp: now,
+        class: rejection.class,
+        code: rejection.code.clone(),
+        error: rejection.message.clone(),
+        retry_count: 0,
+    }
+}
+
+/// The error log entry of a payload that could not be read.
+pub(crate) fn payload_error(error: &Error) -> RawError {
+    raw_error(&Rejection::from(error), Utc::now())
+}
+
+fn processed(records: &[sluice_core::record::CanonicalRecord]) -> Option<Value> {
+    let mut values: Vec<_> = records
+        .iter()
+        .filter_map(|record| serde_json::to_value(record).ok())
+        .collect();
+    match values.len() {
+        0 => None,
+        1 => values.pop(),
+        _ => Some(Value::Array(values)),
+    }
+}
+
+/// One document of each identity and content; of equals the last.
+fn distinct(documents: Vec<RawRecord>) -> Vec<RawRecord> {
+    let mut seen = std::collections::HashSet::new();
+    let mut kept: Vec<_> = documents
+        .into_iter()
+        .rev()
+        .filter(|document| {
+            seen.insert((
+                document.entity_type.clone(),
+                document.source_id.clone(),
+                document.hash,
+            ))
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
