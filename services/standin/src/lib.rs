@@ -5,6 +5,7 @@
 //! This crate shares no code with the rest of Sluice, so that a mistake there cannot hide
 //! here. `docs/standins.md` describes every operation, control endpoint and assumption.
 
+pub mod compare;
 mod control;
 mod fault;
 mod fault_effect;
