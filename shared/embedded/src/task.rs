@@ -1,0 +1,165 @@
+//! [`TaskStore`] on SQLite.
+
+pub(crate) mod attempts;
+mod claim;
+mod look;
+mod pull;
+mod rescue;
+mod settle;
+mod settle_plan;
+mod stage;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sluice_core::{
+    ConnectionId, OrganizationId, Result, RunId, TaskId, message::TaskRef, run::RunState,
+};
+use sluice_store::{
+    TaskStore,
+    dead_letter::{
+        DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
+    },
+    run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
+    task::{
+        Backlog, Checkpoint, Claim, Lease, OutboundChange, PullSettlement, PullTask,
+        PushSettlement, PushTask, RescueSettings, Rescued, StageQuota, StreamState, TargetSummary,
+    },
+};
+
+use crate::{EmbeddedSql, dead_letter, run};
+
+#[async_trait]
+impl TaskStore for EmbeddedSql {
+    async fn start_run(&self, new: &NewRun) -> Result<StartedRun> {
+        run::start::start(self, new).await
+    }
+
+    async fn run(&self, organization: OrganizationId, id: RunId) -> Result<Option<RunDetail>> {
+        run::read::detail(self, organization, id).await
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>> {
+        run::read::list(self, query).await
+    }
+
+    async fn change_run(
+        &self,
+        organization: OrganizationId,
+        id: RunId,
+        to: RunState,
+        note: &str,
+    ) -> Result<Run> {
+        run::change::change(self, organization, id, to, note).await
+    }
+
+    async fn advance_runs(&self) -> Result<Vec<Run>> {
+        run::advance::advance(self).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        look::backlog(self).await
+    }
+
+    async fn stage(&self, quotas: &[StageQuota]) -> Result<Vec<TaskRef>> {
+        stage::stage(self, quotas).await
+    }
+
+    async fn unstage(&self, ids: &[TaskId]) -> Result<u64> {
+        stage::unstage(self, ids).await
+    }
+
+    async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued> {
+        rescue::rescue(self, settings).await
+    }
+
+    async fn claim_pulls(&self, claim: &Claim) -> Result<Vec<PullTask>> {
+        pull::claim(self, claim).await
+    }
+
+    async fn claim_pushes(&self, claim: &Claim) -> Result<Vec<PushTask>> {
+        claim::claim(self, claim).await
+    }
+
+    async fn renew(&self, leases: &[Lease], by: Duration) -> Result<Vec<bool>> {
+        claim::renew(self, leases, by).await
+    }
+
+    async fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool> {
+        pull::checkpoint(self, checkpoint).await
+    }
+
+    async fn settle_pull(&self, settlement: &PullSettlement) -> Result<bool> {
+        pull::settle(self, settlement).await
+    }
+
+    async fn settle_pushes(&self, settlements: &[PushSettlement]) -> Result<Vec<bool>> {
+        settle::settle(self, settlements).await
+    }
+
+    async fn stream_states(
+        &self,
+        connection: ConnectionId,
+        stream: &str,
+    ) -> Result<Vec<StreamState>> {
+        look::stream_states(self, connection, stream).await
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        dead_letter::list(self, filter).await
+    }
+
+    async fn dead_letter(
+        &self,
+        organization: OrganizationId,
+        id: i64,
+    ) -> Result<Option<DeadLetterDetail>> {
+        dead_letter::detail(self, organization, id).await
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        actor: &str,
+        dry_run: bool,
+    ) -> Result<ReplayReport> {
+        dead_letter::handle::replay(self, filter, actor, dry_run).await
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        actor: &str,
+        reason: &str,
+    ) -> Result<u64> {
+        dead_letter::handle::discard(self, filter, actor, reason).await
+    }
+
+    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
+        dead_letter::mirror::unmirrored(self, limit).await
+    }
+
+    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
+        dead_letter::mirror::mark(self, ids).await
+    }
+
+    async fn outbound_changes(&self, after: i64, limit: u32) -> Result<Vec<OutboundChange>> {
+        look::outbound_changes(self, after, limit).await
+    }
+
+    async fn reader_cursor(&self, reader: &str) -> Result<i64> {
+        look::reader_cursor(self, reader).await
+    }
+
+    async fn save_reader_cursor(&self, reader: &str, cursor: i64) -> Result<()> {
+        look::save_reader_cursor(self, reader, cursor).await
+    }
+
+    async fn target_summary(&self, organization: OrganizationId) -> Result<Vec<TargetSummary>> {
+        look::target_summary(self, organization).await
+    }
+
+    async fn prune(&self, keep: Duration) -> Result<u64> {
+        rescue::prune(self, keep).await
+    }
+}
