@@ -1,6 +1,8 @@
 //! Turns raw records into canonical ones, canonical ones into what a target wants, and checks
 //! both. Rules are files of the connector: Vector Remap Language programs and JSON Schemas.
 
+mod convert;
+mod functions;
 pub mod ingest;
 pub mod mapper;
 pub mod schema;
