@@ -2,7 +2,6 @@
 
 mod apply;
 mod history;
-mod plan;
 mod register;
 pub(crate) mod status;
 mod wants;

@@ -5,8 +5,8 @@ mod claim;
 mod look;
 mod pull;
 mod rescue;
-mod settle;
-mod settle_plan;
+pub(crate) mod settle;
+mod settle_write;
 mod stage;
 
 use std::time::Duration;

@@ -8,13 +8,13 @@ use sluice_core::{
     change::{Change, Known},
     record::entity_id,
 };
-use sluice_store::master::{Applied, ApplyBatch};
+use sluice_store::{
+    master::{Applied, ApplyBatch},
+    plan::{self, Decided, Stored},
+};
 use sqlx::SqliteConnection;
 
-use super::{
-    plan::{self, Decided, Stored},
-    status, wants,
-};
+use super::{status, wants};
 use crate::sql::{
     EmbeddedSql,
     convert::{hash, hash_option, now, number, time_option, to_json},

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use sluice_core::{MasterId, Priority, Result, change::Change};
-use sluice_store::master::{ApplyBatch, Route};
+use sluice_store::{
+    master::{ApplyBatch, Route},
+    plan::Decided,
+};
 use sqlx::SqliteConnection;
 
-use super::plan::Decided;
 use crate::sql::{
     convert::{now, number, to_json},
     failed,

@@ -137,7 +137,9 @@ pub(super) async fn target_summary(
     sqlx::query!(
         r#"with tasks as (
             select connection_id, sum(state = 'dead') as dead,
-                sum(state in ('pending', 'staged', 'running', 'waiting')) as open,
+                sum(state in ('pending', 'staged', 'running')
+                    or (state = 'waiting' and blocked_on is null)) as open,
+                sum(state = 'waiting' and blocked_on is not null) as blocked,
                 sum(wanted_count) as wanted
             from sync_queue where kind = 'push' and organization_id = ?1 group by connection_id
         ), tries as (
@@ -152,7 +154,8 @@ pub(super) async fn target_summary(
             coalesce(a.updated, 0) as "updated!: i64", coalesce(a.deleted, 0) as "deleted!: i64",
             coalesce(a.linked, 0) as "linked!: i64", coalesce(a.skipped, 0) as "skipped!: i64",
             coalesce(a.calls, 0) as "calls!: i64", coalesce(a.retries, 0) as "retries!: i64",
-            t.dead as "dead!: i64", t.open as "open!: i64", t.wanted as "wanted!: i64"
+            t.dead as "dead!: i64", t.open as "open!: i64",
+            t.blocked as "blocked!: i64", t.wanted as "wanted!: i64"
         from tasks t join connections c on c.id = t.connection_id
         left join tries a on a.connection_id = t.connection_id
         order by c.name"#,
@@ -174,6 +177,7 @@ pub(super) async fn target_summary(
             retries: number(row.retries)?,
             dead: number(row.dead)?,
             open: number(row.open)?,
+            blocked: number(row.blocked)?,
             wanted: number(row.wanted)?,
         })
     })

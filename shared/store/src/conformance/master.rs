@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use sluice_core::{change::Change, task::TaskState};
+use serde_json::json;
+use sluice_core::{MasterId, change::Change, task::TaskState};
 
-use super::sql::{LOCATION, SqlFixture, World, gone, location, request};
+use super::sql::{
+    LOCATION, SqlFixture, World, catalogue_spec, connection_spec, gone, location, request,
+};
 use crate::master::SyncStatus;
 
 /// The cases of this file.
@@ -20,6 +23,16 @@ macro_rules! master_suite {
                 an_older_copy_changes_nothing,
                 concurrent_writers_leave_no_gap,
                 a_deletion_and_a_return_are_versions,
+                a_batch_is_applied_whole_or_not_at_all,
+                a_batch_with_a_repeated_record_is_refused,
+                results_come_in_the_order_of_the_records,
+                a_thousand_records_are_one_batch,
+                a_dry_run_decides_and_writes_nothing,
+                both_sides_changed_is_a_conflict,
+                versions_keep_their_content,
+                what_is_no_longer_configured_stays_but_is_not_listed,
+                registering_twice_gives_the_same_ids,
+                a_flow_to_nowhere_is_refused,
             ]
         );
     };
@@ -79,7 +92,7 @@ pub async fn an_older_copy_changes_nothing(fixture: Arc<dyn SqlFixture>) {
     );
     assert_eq!(
         w.history(LOCATION, "p1").await.record.data["content"],
-        serde_json::json!(2)
+        json!(2)
     );
 }
 
@@ -132,7 +145,7 @@ pub async fn a_deletion_and_a_return_are_versions(fixture: Arc<dyn SqlFixture>) 
     assert_eq!((again.change, again.version), (Change::Unchanged, 2));
     let history = w.history(LOCATION, "p1").await;
     assert!(history.record.deleted);
-    assert_eq!(history.record.data["content"], serde_json::json!(1));
+    assert_eq!(history.record.data["content"], json!(1));
     assert_eq!(history.versions[1].change, Change::Delete);
     assert_eq!(history.record.sync_status, SyncStatus::Pending);
     let task = w.claim_single().await;
@@ -146,4 +159,247 @@ pub async fn a_deletion_and_a_return_are_versions(fixture: Arc<dyn SqlFixture>) 
     assert!(!history.record.deleted);
     assert_eq!(history.pushes[0].state, TaskState::Running);
     assert_eq!(history.pushes[0].wanted_version, 3);
+}
+
+/// M1: when one record cannot be written, none is.
+pub async fn a_batch_is_applied_whole_or_not_at_all(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    // The last statements of a batch write the pushes; this one cannot.
+    let mut batch = w.batch(vec![location("p1", 2, 200), location("p2", 1, 200)]);
+    for route in &mut batch.routes {
+        route.connection_id = sluice_core::ConnectionId(999_999);
+    }
+    assert!(w.master.apply(&batch).await.is_err());
+    assert_eq!(w.number("select count(*) from sync_master_data").await, 1);
+    assert_eq!(w.number("select count(*) from data_versions").await, 1);
+    assert_eq!(w.number("select count(*) from links").await, 1);
+    assert_eq!(
+        w.number("select max(wanted_version) from sync_queue").await,
+        1
+    );
+    // And the connection that failed is still good for the next batch.
+    assert_eq!(
+        w.apply_one(location("p1", 2, 200)).await.change,
+        Change::Update
+    );
+}
+
+/// Which of two copies is the newer one is the caller's to say.
+pub async fn a_batch_with_a_repeated_record_is_refused(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let batch = w.batch(vec![location("p1", 1, 100), location("p1", 2, 200)]);
+    let error = w.master.apply(&batch).await.unwrap_err();
+    assert_eq!(error.code(), "batch_repeats_record");
+    assert_eq!(w.number("select count(*) from sync_master_data").await, 0);
+}
+
+/// New, changed, unchanged, stale and deleted records of one batch, in no order of their keys.
+pub async fn results_come_in_the_order_of_the_records(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply(vec![
+        location("same", 1, 100),
+        location("changed", 1, 100),
+        location("late", 1, 100),
+        location("gone", 1, 100),
+    ])
+    .await;
+    let applied = w
+        .apply(vec![
+            location("zz-new", 1, 100),
+            gone(location("gone", 1, 200)),
+            location("late", 2, 50),
+            location("changed", 2, 200),
+            location("same", 1, 100),
+            location("aa-new", 1, 100),
+        ])
+        .await;
+    let changes: Vec<_> = applied.iter().map(|one| one.change).collect();
+    assert_eq!(
+        changes,
+        [
+            Change::Create,
+            Change::Delete,
+            Change::Stale,
+            Change::Update,
+            Change::Unchanged,
+            Change::Create
+        ]
+    );
+    for (applied, source_id) in applied.iter().zip(["zz-new", "gone", "late", "changed"]) {
+        let record = w.history(LOCATION, source_id).await.record;
+        assert_eq!(applied.master_id, Some(record.id));
+        assert_eq!(applied.version, record.version);
+    }
+}
+
+/// The largest batch the contract allows, and the first one it does not.
+pub async fn a_thousand_records_are_one_batch(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let records = |count: i64| {
+        (0..count)
+            .map(|n| location(&format!("p{n}"), n, 100))
+            .collect()
+    };
+    let applied = w.apply(records(1_000)).await;
+    assert_eq!(applied.len(), 1_000);
+    assert!(applied.iter().all(|one| one.pushes == 1));
+    let error = w.master.apply(&w.batch(records(1_001))).await.unwrap_err();
+    assert_eq!(error.code(), "batch_too_large");
+    assert!(w.apply(Vec::new()).await.is_empty());
+}
+
+/// C3: the same decisions, no row.
+pub async fn a_dry_run_decides_and_writes_nothing(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply(vec![location("p1", 1, 100), location("p2", 1, 100)])
+        .await;
+    let mut batch = w.batch(vec![
+        location("p1", 2, 200),
+        gone(location("p2", 1, 200)),
+        location("p3", 1, 200),
+    ]);
+    batch.dry_run = true;
+    let applied = w.master.apply(&batch).await.unwrap();
+    let seen: Vec<_> = applied
+        .iter()
+        .map(|one| (one.change, one.version, one.pushes))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Change::Update, 2, 1),
+            (Change::Delete, 2, 1),
+            (Change::Create, 1, 1)
+        ]
+    );
+    assert!(applied[0].master_id.is_some());
+    assert_eq!(applied[2].master_id, None::<MasterId>);
+    assert_eq!(w.number("select count(*) from sync_master_data").await, 2);
+    assert_eq!(w.number("select count(*) from data_versions").await, 2);
+    assert_eq!(
+        w.number("select max(wanted_version) from sync_queue").await,
+        1
+    );
+    batch.dry_run = false;
+    let wet = w.master.apply(&batch).await.unwrap();
+    for (dry, wet) in applied.iter().zip(&wet) {
+        assert_eq!(
+            (dry.change, dry.version, dry.pushes),
+            (wet.change, wet.version, wet.pushes)
+        );
+    }
+}
+
+/// S2: neither side is overwritten; one open conflict holds the newest inbound content.
+pub async fn both_sides_changed_is_a_conflict(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    w.apply_one(location("p1", 2, 200)).await;
+    // As if version 2 had been made on our side: what both agreed on is version 1.
+    w.fixture.execute("update links set base_version = 1").await;
+    for (content, at) in [(3, 300), (4, 400)] {
+        let applied = w.apply_one(location("p1", content, at)).await;
+        assert_eq!(
+            (applied.change, applied.version, applied.pushes),
+            (Change::Conflict, 2, 0)
+        );
+    }
+    // The same again is nothing new.
+    assert_eq!(
+        w.apply_one(location("p1", 4, 400)).await.change,
+        Change::Unchanged
+    );
+    assert_eq!(
+        w.number("select count(*) from sync_conflict where state = 'open' and master_version = 2 and base_version = 1")
+            .await,
+        1
+    );
+    assert_eq!(w.number("select count(*) from data_versions").await, 2);
+    assert_eq!(
+        w.history(LOCATION, "p1").await.record.data["content"],
+        json!(2)
+    );
+}
+
+/// Every version keeps what it was, to the letter, and in the order of its keys.
+pub async fn versions_keep_their_content(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let mut record = location("p/1 'ü\"", 1, 100);
+    record.data = json!({
+        "zz": [1, 2.5, -0.0, 9_007_199_254_740_993_i64, u64::MAX, true, null],
+        "aa": {"text": "quote \" back \\ slash / tab \t newline \n \u{1f3e0} \u{7f}", "": {}},
+        "long": "x".repeat(100_000),
+    });
+    let first = record.clone();
+    w.apply_one(first.clone()).await;
+    record.data = json!(["another", "shape"]);
+    record.modified_at = sluice_core::Timestamp::from_timestamp_micros(200_000_001);
+    w.apply_one(record.clone()).await;
+    let history = w.history(LOCATION, &first.source_id).await;
+    let numbers: Vec<_> = history.versions.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [1, 2]);
+    assert_eq!(history.versions[0].data, first.data);
+    assert_eq!(history.versions[0].data.to_string(), first.data.to_string());
+    assert_eq!(history.versions[0].hash, first.hash());
+    assert_eq!(history.record.data, record.data);
+    assert_eq!(history.record.data_hash, record.hash());
+    assert_eq!(history.links[0].connection, "yardi");
+    assert_eq!(history.links[0].base_version, Some(2));
+    assert_eq!(history.links[0].last_seen_hash, Some(record.hash()));
+}
+
+/// Rows refer to connections, so their ids stay for ever.
+pub async fn what_is_no_longer_configured_stays_but_is_not_listed(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    let mut spec = catalogue_spec();
+    spec.connections.retain(|one| one.name != "lessen");
+    spec.flows.retain(|one| one.organization != "other");
+    let fewer = w.master.register(&spec).await.unwrap();
+    assert!(fewer.connection(w.organization, "lessen").is_none());
+    assert!(fewer.flow(w.other, "yardi-to-one").is_none());
+    assert_eq!(fewer.connection(w.organization, "one").unwrap().id, w.one);
+    assert_eq!(w.master.catalogue().await.unwrap(), fewer);
+    let again = w.master.register(&catalogue_spec()).await.unwrap();
+    assert_eq!(
+        again.connection(w.organization, "lessen").unwrap().id,
+        w.lessen
+    );
+}
+
+/// Several replicas register at their start; a changed setting is taken over.
+pub async fn registering_twice_gives_the_same_ids(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let before = w.master.catalogue().await.unwrap();
+    let starts = (0..4).map(|_| {
+        let master = Arc::clone(&w.master);
+        tokio::spawn(async move { master.register(&catalogue_spec()).await.unwrap() })
+    });
+    for after in futures::future::try_join_all(starts).await.unwrap() {
+        assert_eq!(after, before);
+    }
+    let mut spec = catalogue_spec();
+    spec.connections[0].concurrency = 9;
+    spec.connections.push(connection_spec("acme", "new"));
+    let after = w.master.register(&spec).await.unwrap();
+    let yardi = after.connection(w.organization, "yardi").unwrap();
+    assert_eq!((yardi.id, yardi.spec.concurrency), (w.source, 9));
+    assert!(after.connection(w.organization, "new").is_some());
+    assert!(after.connection(w.other, "new").is_none());
+}
+
+/// C4: a flow cannot reach another organization's connection either.
+pub async fn a_flow_to_nowhere_is_refused(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let before = w.master.catalogue().await.unwrap();
+    let mut spec = catalogue_spec();
+    spec.flows[1].targets[0].connection = "lessen".into();
+    let error = w.master.register(&spec).await.unwrap_err();
+    assert_eq!(error.code(), "connection_unknown");
+    let mut spec = catalogue_spec();
+    spec.connections[0].organization = "nobody".into();
+    let error = w.master.register(&spec).await.unwrap_err();
+    assert_eq!(error.code(), "organization_unknown");
+    assert_eq!(w.master.catalogue().await.unwrap(), before);
 }

@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod dead_letter;
 pub mod master;
+pub mod master_wants;
 pub mod raw;
 pub mod raw_records;
 pub mod run;

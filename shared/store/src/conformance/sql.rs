@@ -84,6 +84,7 @@ macro_rules! sql_cases {
 macro_rules! sql_suite {
     ($fixture:path) => {
         $crate::master_suite!($fixture);
+        $crate::master_wants_suite!($fixture);
         $crate::task_suite!($fixture);
         $crate::run_suite!($fixture);
         $crate::dead_letter_suite!($fixture);
