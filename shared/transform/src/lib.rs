@@ -2,8 +2,10 @@
 //! both. Rules are files of the connector: Vector Remap Language programs and JSON Schemas.
 
 mod convert;
+pub mod fixtures;
 mod functions;
 pub mod ingest;
+pub mod intake;
 pub mod mapper;
 pub mod schema;
 
