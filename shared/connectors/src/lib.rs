@@ -5,3 +5,6 @@ pub mod library;
 pub mod limiter;
 pub mod source;
 pub mod target;
+
+#[cfg(test)]
+mod test_server;

@@ -178,7 +178,11 @@ mod tests {
     fn shipped_connectors_are_there_with_inner_paths() {
         let library = Library::new(None).unwrap();
         let one = library.get("one").unwrap();
-        assert!(one.get("operations.yaml").is_some(), "{:?}", one.files.keys());
+        assert!(
+            one.get("operations.yaml").is_some(),
+            "{:?}",
+            one.files.keys()
+        );
     }
 
     #[test]

@@ -177,7 +177,11 @@ mod tests {
     }
 
     /// Calls made under backlog until `end`, each waking `late` after its time.
-    fn run(limits: &[RateLimit], end: Duration, mut late: impl FnMut() -> Duration) -> Vec<Duration> {
+    fn run(
+        limits: &[RateLimit],
+        end: Duration,
+        mut late: impl FnMut() -> Duration,
+    ) -> Vec<Duration> {
         let mut pace = Pace::new(limits);
         let mut now = Duration::ZERO;
         let mut sent = Vec::new();
@@ -256,7 +260,10 @@ mod tests {
         let mut pace = Pace::new(&[]);
         pace.pause_until(Duration::from_secs(10));
         pace.pause_until(Duration::from_secs(5));
-        assert_eq!(pace.take(Duration::from_secs(6)), Err(Duration::from_secs(10)));
+        assert_eq!(
+            pace.take(Duration::from_secs(6)),
+            Err(Duration::from_secs(10))
+        );
         assert_eq!(pace.take(Duration::from_secs(10)), Ok(()));
     }
 

@@ -55,8 +55,11 @@ impl Hosts {
     pub fn check(&self, url: &Url) -> Result<()> {
         let host = url.host_str().unwrap_or_default().to_lowercase();
         let refused = |why: &str| {
-            Error::config("host_not_allowed", format!("\"{host}\" may not be called: {why}"))
-                .hint("add it to `allowed_hosts` of the connection if it is right")
+            Error::config(
+                "host_not_allowed",
+                format!("\"{host}\" may not be called: {why}"),
+            )
+            .hint("add it to `allowed_hosts` of the connection if it is right")
         };
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refused("only http and https are"));
@@ -158,8 +161,7 @@ fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => {
-            v6.segments()[0] & 0xffc0 == 0xfe80
-                || embedded(v6).is_some_and(|v4| v4.is_link_local())
+            v6.segments()[0] & 0xffc0 == 0xfe80 || embedded(v6).is_some_and(|v4| v4.is_link_local())
         }
     }
 }
@@ -269,7 +271,12 @@ mod tests {
     #[tokio::test]
     async fn names_that_lead_inside_are_refused_unless_configured() {
         let resolver = Resolver(hosts());
-        assert!(resolver.resolve("localhost".parse().unwrap()).await.is_err());
+        assert!(
+            resolver
+                .resolve("localhost".parse().unwrap())
+                .await
+                .is_err()
+        );
         let config = SecretConfig::new(json!({"base_url": "http://localhost:1"}));
         let resolver = Resolver(Hosts::of_config(&config));
         assert!(resolver.resolve("localhost".parse().unwrap()).await.is_ok());
