@@ -191,8 +191,11 @@ pub async fn a_dropped_consumer_returns_its_messages(broker: Arc<dyn Broker>) {
     seen.sort_unstable();
     assert_eq!(seen, (2..10).collect::<Vec<_>>());
     for (delivery, n) in again.iter().zip(numbers(&again)) {
-        assert_eq!(delivery.redelivered, n < 5, "message {n}");
+        // The two that took the room of the acked ones may have been on their way already.
+        let expected = n < 5 || (n < 7 && delivery.redelivered);
+        assert_eq!(delivery.redelivered, expected, "message {n}");
     }
+}
 }
 
 pub async fn released_messages_come_again(broker: Arc<dyn Broker>) {
