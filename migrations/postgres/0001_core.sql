@@ -198,7 +198,8 @@ create table sync_queue (
     error_code text,
     error_message text,
     traceparent text,
-    -- Moves with every change of a push's outcome; read by the mirror of outbound states.
+    -- Moves with every change of a push's outcome (next_change); read by the mirror of outbound
+    -- states.
     change_sequence bigint,
     created_date timestamptz not null default now(),
     modified_date timestamptz not null default now(),
@@ -213,7 +214,12 @@ create index sync_queue_due on sync_queue (next_retry_time) where state = 'waiti
 create index sync_queue_blocked on sync_queue (connection_id, blocked_on) where blocked_on is not null;
 create index sync_queue_run on sync_queue (run_id, step) where run_id is not null;
 create index sync_queue_changes on sync_queue (change_sequence) where change_sequence is not null;
-create sequence sync_queue_change;
+-- The next value of change_sequence. Transactions commit in another order than they draw numbers
+-- from a sequence, so a reader could step over a change that commits late. These numbers begin with
+-- the transaction's id, and readers stop below the oldest transaction that still runs.
+-- place: unique within the transaction, below 2^20.
+create function next_change(place bigint) returns bigint language sql volatile as
+    'select (pg_current_xact_id()::text::bigint << 20) + place';
 
 create table task_attempts (
     task_id bigint not null references sync_queue (id) on delete cascade,

@@ -1,1 +1,93 @@
+//! PostgreSQL as [`MasterStore`] and [`TaskStore`].
+//!
+//! Every method is one transaction of a few set-based statements: lists travel as arrays and are
+//! unnested, so the number of statements does not grow with the batch. Rows are locked in one
+//! order everywhere, master records by id before tasks by (record, connection), so that no two
+//! transactions wait for each other. Leases and due times come from the database's clock.
 
+mod convert;
+mod dead_letter;
+mod error;
+mod look;
+mod master;
+mod run;
+mod store;
+mod task;
+
+use std::{str::FromStr, time::Duration};
+
+use sluice_core::{Error, Result};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// How a process shares its connections to PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Connections at most. Default 10.
+    pub max_connections: u32,
+    /// A method that finds no free connection for this long fails. Default 30 s.
+    pub acquire_timeout: Duration,
+    /// PostgreSQL cancels a statement that takes longer, so that a stuck one cannot hold locks
+    /// for ever. Default 60 s.
+    pub statement_timeout: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Master data and tasks in one PostgreSQL database (13 or newer). Clones share the connections.
+///
+/// [`MasterStore`]: sluice_store::MasterStore
+/// [`TaskStore`]: sluice_store::TaskStore
+#[derive(Debug, Clone)]
+pub struct PostgresSql {
+    pool: PgPool,
+}
+
+impl PostgresSql {
+    /// Connects to `postgres://user:password@host:port/database` and checks that it answers.
+    /// Applies no migration.
+    ///
+    /// # Errors
+    /// `postgres_url_invalid`; `postgres_unreachable` when no connection can be made in time.
+    pub async fn connect(url: &str, settings: PoolSettings) -> Result<Self> {
+        let timeout = settings.statement_timeout.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| {
+                // The error's text could quote the password.
+                Error::config("postgres_url_invalid", "the URL of PostgreSQL is invalid")
+                    .hint("write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+            })?
+            .application_name("sluice")
+            .options([
+                ("statement_timeout", timeout.as_str()),
+                // A worker that was stopped in a transaction must not keep its locks.
+                ("idle_in_transaction_session_timeout", timeout.as_str()),
+                // Every statement here finds few rows by key. Plans made while the tables were
+                // small would read whole tables later.
+                ("enable_seqscan", "off"),
+            ])
+            .statement_cache_capacity(200);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections.max(1))
+            .acquire_timeout(settings.acquire_timeout)
+            .connect_with(options)
+            .await
+            .map_err(error::failed)?;
+        Ok(Self { pool })
+    }
+
+    /// Waits until every connection is closed.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

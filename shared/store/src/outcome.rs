@@ -18,7 +18,8 @@ pub struct Held {
     pub master_id: MasterId,
     /// The target.
     pub connection_id: ConnectionId,
-    pub source_connection_id: ConnectionId,
+    /// Name of the source connection.
+    pub source: String,
     pub entity_type: EntityType,
     pub source_id: String,
     pub state: TaskState,
@@ -29,6 +30,9 @@ pub struct Held {
     pub intent_version: Option<i32>,
     pub unsettled_version: Option<i32>,
     pub retry_count: u32,
+    /// For a task that is to be blocked: whether its parent was linked since the claim. Then nobody
+    /// would release it.
+    pub parent_linked: bool,
 }
 
 /// What the row becomes, and what is written beside it.
@@ -47,7 +51,7 @@ pub struct Outcome<'a> {
     /// The attempt to record, with the version it was about; `None` when nothing was tried.
     pub attempt: Option<(AttemptOutcome, Option<PushAction>, Option<i32>)>,
     pub link: Option<Delivered<'a>>,
-    /// Attempts that were used up, when a dead letter is to be written.
+    /// Attempts made, when a dead letter is to be written.
     pub dead_letter: Option<u32>,
 }
 
@@ -62,9 +66,9 @@ pub struct Delivered<'a> {
     pub forget: bool,
 }
 
-/// How `sync_queue.blocked_on` names a parent. Sources use the same ids for different things, so
-/// the source connection belongs to it.
-pub fn blocking_key(source: ConnectionId, entity_type: &EntityType, source_id: &str) -> String {
+/// How `sync_queue.blocked_on` names a record. Sources use the same ids for different things, so
+/// the name of the source connection belongs to it.
+pub fn blocking_key(source: &str, entity_type: &EntityType, source_id: &str) -> String {
     format!("{source}/{entity_type}/{source_id}")
 }
 
@@ -76,20 +80,12 @@ impl Held {
 
     /// Names this task's record where others wait for it.
     pub fn blocking_key(&self) -> String {
-        blocking_key(
-            self.source_connection_id,
-            &self.entity_type,
-            &self.source_id,
-        )
+        blocking_key(&self.source, &self.entity_type, &self.source_id)
     }
 
     /// A key of [`Self::blocking_key`]'s form for a record of the same source.
     fn key_of(&self, parent: &RecordRef) -> String {
-        blocking_key(
-            self.source_connection_id,
-            &parent.entity_type,
-            &parent.source_id,
-        )
+        blocking_key(&self.source, &parent.entity_type, &parent.source_id)
     }
 }
 
@@ -112,7 +108,7 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         link: None,
         dead_letter: None,
     };
-    let used = held.retry_count + 1;
+    let used = held.retry_count.saturating_add(1);
     // A version that came during the call deserves its own attempts.
     let newer = |version: Option<i32>| version.is_some_and(|version| held.wanted_version > version);
     match &settlement.next {
@@ -153,6 +149,11 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             attempt: tried(AttemptOutcome::Snoozed),
             ..base
         },
+        PushNext::Blocked { .. } if held.parent_linked => Outcome {
+            state: TaskState::Pending,
+            intent_version: None,
+            ..base
+        },
         PushNext::Blocked { on } => Outcome {
             blocked_on: Some(held.key_of(on)),
             intent_version: None,
@@ -166,14 +167,12 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         },
         PushNext::Dead => Outcome {
             state: TaskState::Dead,
-            retry_count: used,
             attempt: tried(AttemptOutcome::Dead),
             dead_letter: Some(used),
             ..base
         },
         PushNext::Unknown => Outcome {
             state: TaskState::Unknown,
-            retry_count: used,
             intent_version: held.intent_version,
             attempt: tried(AttemptOutcome::Unknown),
             ..base
@@ -202,7 +201,7 @@ mod tests {
             id: TaskId(1),
             master_id: MasterId(2),
             connection_id: ConnectionId(3),
-            source_connection_id: ConnectionId(4),
+            source: "yardi".into(),
             entity_type: "Location".into(),
             source_id: "p1".into(),
             state: TaskState::Running,
@@ -212,6 +211,7 @@ mod tests {
             intent_version: Some(2),
             unsettled_version: None,
             retry_count: 1,
+            parent_linked: false,
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(count(PushNext::Blocked { on: on.clone() }), 1);
         let blocked = settlement(None, PushNext::Blocked { on });
         let outcome = settle(&held(), &blocked);
-        assert_eq!(outcome.blocked_on.as_deref(), Some("4/Location/p/0"));
+        assert_eq!(outcome.blocked_on.as_deref(), Some("yardi/Location/p/0"));
         assert_eq!((outcome.attempt, outcome.intent_version), (None, None));
     }
 }

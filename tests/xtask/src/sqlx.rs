@@ -23,7 +23,11 @@ use crate::{
 #[derive(Subcommand)]
 pub enum Action {
     /// Writes the files anew.
-    Prepare,
+    Prepare {
+        /// Only this crate's.
+        #[arg(long)]
+        package: Option<String>,
+    },
     /// Fails when a file is missing, outdated or left over.
     Check,
 }
@@ -32,7 +36,7 @@ pub fn run(action: &Action) -> Outcome {
     let mut servers = Servers::default();
     servers.start(Needs::Postgres)?;
     match action {
-        Action::Prepare => prepare(&servers),
+        Action::Prepare { package } => prepare(&servers, package.as_deref()),
         Action::Check => check(&servers),
     }
 }
@@ -60,8 +64,12 @@ const CRATES: [Crate; 2] = [
     },
 ];
 
-fn prepare(servers: &Servers) -> Outcome {
-    for one in CRATES {
+fn prepare(servers: &Servers, package: Option<&str>) -> Outcome {
+    let chosen = |one: &Crate| package.is_none_or(|package| package == one.package);
+    if !CRATES.iter().any(chosen) {
+        return Err("no crate of that name has query macros".into());
+    }
+    for one in CRATES.into_iter().filter(chosen) {
         let target = root().join(one.folder).join(".sqlx");
         let fresh = generate(&one, servers)?;
         let files = read(fresh.path())?;

@@ -1,0 +1,186 @@
+//! Dead letters: looking at them. Writing is part of settling, handling is what people do.
+
+pub(crate) mod handle;
+pub(crate) mod mirror;
+pub(crate) mod write;
+
+use serde_json::Value;
+use sluice_core::{
+    ConnectionId, EntityType, ErrorClass, MasterId, OrganizationId, Result, TaskId, Timestamp,
+};
+use sluice_store::dead_letter::{
+    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState,
+};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    convert::{class, count, word},
+    error::{Failure, failed},
+    task::attempts,
+};
+
+/// Dead letters read at once at most.
+const PAGE: u32 = 1_000;
+
+struct Row {
+    id: i64,
+    organization_id: i64,
+    connection_id: i64,
+    target: String,
+    task_id: i64,
+    master_data_id: i64,
+    entity_type: String,
+    entity_id: String,
+    version: i32,
+    state: String,
+    error_class: String,
+    error_code: String,
+    error_message: String,
+    http_status: Option<i32>,
+    attempts: i32,
+    first_date: Timestamp,
+    last_date: Timestamp,
+    actor: Option<String>,
+    note: Option<String>,
+    trace_id: Option<String>,
+    replayable: bool,
+}
+
+/// A dead letter, and whether its task is dead and still owes the newest version.
+struct Found {
+    letter: DeadLetter,
+    replayable: bool,
+}
+
+impl Row {
+    fn into_found(self) -> Result<Found> {
+        Ok(Found {
+            replayable: self.replayable,
+            letter: DeadLetter {
+                id: self.id,
+                organization_id: OrganizationId(self.organization_id),
+                connection_id: ConnectionId(self.connection_id),
+                target: self.target,
+                task_id: TaskId(self.task_id),
+                master_id: MasterId(self.master_data_id),
+                entity_type: self.entity_type.into(),
+                entity_id: self.entity_id,
+                version: self.version,
+                state: word(DeadLetterState::parse(&self.state))?,
+                class: class(&self.error_class)?,
+                code: self.error_code,
+                message: self.error_message,
+                http_status: self.http_status.map(count).transpose()?,
+                attempts: count(self.attempts)?,
+                first_at: self.first_date,
+                last_at: self.last_date,
+                actor: self.actor,
+                note: self.note,
+                trace_id: self.trace_id,
+            },
+        })
+    }
+}
+
+/// The one query over dead letters: newest first, below `filter.after`, at most `limit`.
+async fn matching(
+    connection: &mut PgConnection,
+    filter: &DeadLetterFilter,
+    limit: u32,
+) -> Result<Vec<Found>, Failure> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select d.id, d.organization_id, d.connection_id, d.target, d.task_id, d.master_data_id,
+            d.entity_type, d.entity_id, d.version, d.state, d.error_class, d.error_code,
+            d.error_message, d.http_status, d.attempts, d.first_date, d.last_date, d.actor, d.note,
+            d.trace_id,
+            q.state = 'dead' and coalesce(q.delivered_version, 0) < m.current_version
+                as "replayable!"
+        from dead_letters d
+        join sync_queue q on q.id = d.task_id
+        join sync_master_data m on m.id = d.master_data_id
+        where d.organization_id = $1
+            and (cardinality($2::bigint[]) = 0 or d.id = any($2::bigint[]))
+            and ($3::bigint is null or d.connection_id = $3)
+            and ($4::text is null or d.entity_type = $4)
+            and ($5::text is null or d.error_class = $5)
+            and ($6::text is null or d.error_code = $6)
+            and ($7::text is null or d.state = $7)
+            and ($8::timestamptz is null or d.last_date < $8)
+            and ($9::timestamptz is null or d.last_date >= $9)
+            and ($10::bigint is null or d.id < $10)
+        order by d.id desc limit $11"#,
+        filter.organization_id.0,
+        &filter.ids,
+        filter.connection_id.map(|id| id.0),
+        filter.entity_type.as_ref().map(EntityType::as_str),
+        filter.class.map(ErrorClass::as_str),
+        filter.code,
+        filter.state.map(DeadLetterState::as_str),
+        filter.before,
+        filter.since,
+        filter.after,
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(Row::into_found)
+        .collect::<Result<_>>()?)
+}
+
+pub(crate) async fn list(pool: &PgPool, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let limit = filter.limit.clamp(1, PAGE);
+    // One more than asked for tells whether there is a next page.
+    let mut items: Vec<DeadLetter> = matching(&mut connection, filter, limit + 1)
+        .await
+        .map_err(Failure::into_error)?
+        .into_iter()
+        .map(|found| found.letter)
+        .collect();
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().map(|letter| letter.id).filter(|_| more);
+    Ok(DeadLetterPage { items, next })
+}
+
+pub(crate) async fn detail(
+    pool: &PgPool,
+    organization: OrganizationId,
+    id: i64,
+) -> Result<Option<DeadLetterDetail>> {
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let filter = DeadLetterFilter {
+        ids: vec![id],
+        ..DeadLetterFilter::all(organization)
+    };
+    let found = matching(&mut connection, &filter, 1)
+        .await
+        .map_err(Failure::into_error)?
+        .pop();
+    let Some(Found { letter, .. }) = found else {
+        return Ok(None);
+    };
+    let data = sqlx::query_scalar!(
+        r#"select data_snapshot as "data: Value" from data_versions
+        where master_data_id = $1 and version_number = $2"#,
+        letter.master_id.0,
+        letter.version,
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let task = letter.task_id.0;
+    let attempts = attempts::of_tasks(&mut connection, &[task])
+        .await
+        .map_err(Failure::into_error)?
+        .remove(&task)
+        .unwrap_or_default();
+    Ok(Some(DeadLetterDetail {
+        letter,
+        data: data.unwrap_or_default(),
+        attempts,
+    }))
+}

@@ -1,0 +1,167 @@
+//! Claiming pushes.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sluice_core::{ConnectionId, MasterId, OrganizationId, Result, TaskId, record::RecordRef};
+use sluice_store::task::{Claim, Lease, ParentLink, PushTask, TargetLink};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    convert::{count, from_json, hash_option, priority, seconds},
+    error::{Failure, transaction},
+    master::status,
+};
+
+/// Two statements: lease what is free, read what is needed to send it. An intent that is still
+/// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
+/// delivery (promise O1).
+pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PushTask>> {
+    if claim.ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    transaction!(pool, connection => claim_once(connection, claim).await)
+}
+
+async fn claim_once(
+    connection: &mut PgConnection,
+    claim: &Claim,
+) -> Result<Vec<PushTask>, Failure> {
+    let ids: Vec<i64> = claim.ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"with free as materialized (
+            select id, coalesce(delivered_version >= wanted_version, false) as delivered
+            from sync_queue
+            where id = any($1::bigint[]) and kind = 'push'
+                and (state in ('pending', 'staged')
+                    or (state = 'running' and lease_until < clock_timestamp()))
+            order by master_data_id, connection_id
+            for no key update
+        )
+        update sync_queue q
+        set state = case when delivered then 'completed' else 'running' end,
+            unsettled_version = case when delivered then null
+                else coalesce(unsettled_version, intent_version) end,
+            intent_version = case when delivered then null else wanted_version end,
+            change_sequence = case when delivered then next_change(q.id % 1000000)
+                else change_sequence end,
+            lease_owner = case when delivered then null else $2 end,
+            lease_epoch = lease_epoch + 1,
+            lease_until = case when delivered then null
+                else clock_timestamp() + make_interval(secs => $3::float8) end,
+            staged_date = null, modified_date = clock_timestamp()
+        from free where q.id = free.id
+        returning q.id, q.master_data_id as "master_id!", free.delivered as "delivered!""#,
+        &ids,
+        claim.owner,
+        seconds(claim.lease),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let delivered: Vec<i64> = rows
+        .iter()
+        .filter(|row| row.delivered)
+        .map(|row| row.master_id)
+        .collect();
+    let leased: Vec<i64> = rows
+        .iter()
+        .filter(|row| !row.delivered)
+        .map(|row| row.id)
+        .collect();
+    let mut tasks = load(connection, &leased).await?;
+    // Rare, and last: everybody else locks records before tasks. A collision is tried again.
+    status::derive(connection, &delivered).await?;
+    Ok(claim
+        .ids
+        .iter()
+        .filter_map(|id| tasks.remove(id))
+        .collect())
+}
+
+async fn load(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<HashMap<TaskId, PushTask>, Failure> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query!(
+        r#"select q.id, q.lease_epoch, q.organization_id, q.connection_id, q.priority,
+            m.id as master_id, m.entity_type, m.entity_id, m.source_connection_id, m.source_system,
+            m.source_id, q.wanted_version as "version!", v.data_snapshot as "data: Value",
+            v.change_type = 'delete' as "deleted!",
+            l.master_data_id is not null as "linked!", l.external_id as "external_id?",
+            l.pushed_version as "pushed_version?", l.pushed_hash as "pushed_hash?",
+            q.unsettled_version, q.retry_count, q.max_retries, q.traceparent,
+            case when m.parents::text <> '[]' then (
+                select json_agg(json_build_array(p.entity_type, p.source_id, pl.external_id)
+                    order by p.place)
+                from rows from (json_to_recordset(m.parents) as (entity_type text, source_id text))
+                    with ordinality p (entity_type, source_id, place)
+                left join sync_master_data pm on pm.source_connection_id = m.source_connection_id
+                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+                left join links pl
+                    on pl.master_data_id = pm.id and pl.connection_id = q.connection_id
+            ) end as "parents: Value"
+        from sync_queue q
+        join sync_master_data m on m.id = q.master_data_id
+        join data_versions v on v.master_data_id = m.id and v.version_number = q.wanted_version
+        left join links l on l.master_data_id = m.id and l.connection_id = q.connection_id
+        where q.id = any($1::bigint[])"#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let link = if row.linked {
+                Some(TargetLink {
+                    external_id: row.external_id,
+                    pushed_version: row.pushed_version,
+                    pushed_hash: hash_option(row.pushed_hash)?,
+                })
+            } else {
+                None
+            };
+            let task = PushTask {
+                lease: Lease {
+                    task_id: TaskId(row.id),
+                    epoch: row.lease_epoch,
+                },
+                organization_id: OrganizationId(row.organization_id),
+                connection_id: ConnectionId(row.connection_id),
+                priority: priority(row.priority)?,
+                master_id: MasterId(row.master_id),
+                entity_type: row.entity_type.into(),
+                entity_id: row.entity_id,
+                source_connection_id: ConnectionId(row.source_connection_id),
+                source_system: row.source_system,
+                source_id: row.source_id,
+                version: row.version,
+                data: row.data,
+                deleted: row.deleted,
+                parents: row.parents.map(parents).transpose()?.unwrap_or_default(),
+                link,
+                unsettled_version: row.unsettled_version,
+                retry_count: count(row.retry_count)?,
+                max_retries: count(row.max_retries)?,
+                traceparent: row.traceparent,
+            };
+            Ok((task.lease.task_id, task))
+        })
+        .collect()
+}
+
+fn parents(value: Value) -> Result<Vec<ParentLink>> {
+    let parents: Vec<(String, String, Option<String>)> = from_json(value)?;
+    Ok(parents
+        .into_iter()
+        .map(|(entity_type, source_id, external_id)| ParentLink {
+            parent: RecordRef {
+                entity_type: entity_type.into(),
+                source_id,
+            },
+            external_id,
+        })
+        .collect())
+}

@@ -1,0 +1,10 @@
+//! The [`sluice_store::TaskStore`] part about tasks.
+
+pub(crate) mod attempts;
+pub(crate) mod claim;
+pub(crate) mod lease;
+pub(crate) mod pull;
+pub(crate) mod rescue;
+pub(crate) mod settle;
+mod settle_write;
+pub(crate) mod stage;

@@ -1,0 +1,144 @@
+//! The timer that heals, and the one that forgets.
+
+use std::time::Duration;
+
+use sluice_core::Result;
+use sluice_store::task::{RescueSettings, Rescued};
+use sqlx::PgPool;
+
+use crate::{convert::seconds, error::failed};
+
+/// Four statements, each limited, each on an index of its own, each a transaction. Rows in the
+/// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
+/// the next claim sees it.
+pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<Rescued> {
+    let limit = i64::from(settings.limit);
+    let due = sqlx::query!(
+        "update sync_queue
+        set state = 'pending', next_retry_time = null, modified_date = clock_timestamp()
+        where id in (
+            select id from sync_queue
+            where state = 'waiting' and next_retry_time <= clock_timestamp()
+            order by next_retry_time limit $1 for no key update skip locked
+        )",
+        limit,
+    )
+    .execute(pool)
+    .await
+    .map_err(failed)?;
+    let leases = sqlx::query!(
+        "update sync_queue
+        set state = 'pending', lease_owner = null, lease_until = null,
+            modified_date = clock_timestamp()
+        where id in (
+            select id from sync_queue
+            where state = 'running' and lease_until < clock_timestamp()
+            order by lease_until limit $1 for no key update skip locked
+        )",
+        limit,
+    )
+    .execute(pool)
+    .await
+    .map_err(failed)?;
+    let messages = sqlx::query!(
+        "update sync_queue
+        set state = 'pending', staged_date = null, modified_date = clock_timestamp()
+        where id in (
+            select id from sync_queue
+            where state = 'staged'
+                and staged_date <= clock_timestamp() - make_interval(secs => $2::float8)
+            order by staged_date limit $1 for no key update skip locked
+        )",
+        limit,
+        seconds(settings.staged_for),
+    )
+    .execute(pool)
+    .await
+    .map_err(failed)?;
+    let unblocked = sqlx::query!(
+        "update sync_queue
+        set state = 'pending', blocked_on = null, modified_date = clock_timestamp()
+        where id in (
+            select q.id
+            from sync_queue q
+            join sync_master_data m on m.id = q.master_data_id
+            join connections c on c.id = m.source_connection_id
+            cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
+            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
+                and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+            join links l on l.master_data_id = pm.id and l.connection_id = q.connection_id
+                and l.external_id is not null
+            where q.state = 'waiting'
+                and q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
+            limit $1 for no key update of q skip locked
+        )",
+        limit,
+    )
+    .execute(pool)
+    .await
+    .map_err(failed)?;
+    Ok(Rescued {
+        due: due.rows_affected(),
+        leases: leases.rows_affected(),
+        messages: messages.rows_affected(),
+        unblocked: unblocked.rows_affected(),
+    })
+}
+
+/// Pulls, steps, log entries and idempotency keys go with their run. Attempts of a push stay while
+/// a person may still have to judge them. A big clean-up is many small transactions.
+pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Result<u64> {
+    const BATCH: i64 = 5_000;
+    let keep = seconds(keep);
+    let mut removed = 0;
+    loop {
+        // Deleting a run deletes what belongs to it, so fewer at a time.
+        let runs = sqlx::query!(
+            "delete from sync_orchestration where id in (
+                select id from sync_orchestration
+                where finished_date < clock_timestamp() - make_interval(secs => $1::float8)
+                order by id limit $2 for update skip locked
+            )",
+            keep,
+            BATCH / 50,
+        )
+        .execute(pool)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        let attempts = sqlx::query!(
+            "delete from task_attempts a using (
+                select task_id, number
+                from task_attempts t join sync_queue q on q.id = t.task_id
+                where t.started_date < clock_timestamp() - make_interval(secs => $1::float8)
+                    and q.kind = 'push' and q.state in ('completed', 'cancelled')
+                limit $2
+            ) old
+            where a.task_id = old.task_id and a.number = old.number",
+            keep,
+            BATCH,
+        )
+        .execute(pool)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        let log = sqlx::query!(
+            "delete from sync_activity_log where id in (
+                select id from sync_activity_log
+                where run_id is null
+                    and created_date < clock_timestamp() - make_interval(secs => $1::float8)
+                order by id limit $2
+            )",
+            keep,
+            BATCH,
+        )
+        .execute(pool)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        removed += runs + attempts + log;
+        if runs + attempts + log == 0 {
+            return Ok(removed);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! PostgreSQL behind the two SQL contracts: every case of the suites, each in a database of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sluice_postgres::{PoolSettings, PostgresSql};
+use sluice_store::{MasterStore, TaskStore, conformance::sql::SqlFixture};
+use sluice_testkit::PostgresDatabase;
+use sqlx::{Connection, PgConnection};
+
+struct Fixture {
+    database: PostgresDatabase,
+}
+
+async fn fixture() -> Fixture {
+    Fixture {
+        database: PostgresDatabase::create().await,
+    }
+}
+
+#[async_trait]
+impl SqlFixture for Fixture {
+    async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
+        let settings = PoolSettings {
+            max_connections: 4,
+            ..PoolSettings::default()
+        };
+        let store = PostgresSql::connect(self.database.url(), settings)
+            .await
+            .unwrap();
+        let store = Arc::new(store);
+        (store.clone(), store)
+    }
+
+    async fn execute(&self, sql: &'static str) -> u64 {
+        let mut connection = PgConnection::connect(self.database.url()).await.unwrap();
+        let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+        done.rows_affected()
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        let mut connection = PgConnection::connect(self.database.url()).await.unwrap();
+        sqlx::query_scalar(sql)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    }
+
+    /// The database goes with the fixture.
+    async fn remove(&self) {}
+}
+
+sluice_store::sql_suite!(fixture);
