@@ -1,31 +1,78 @@
-//! Names of all metrics, so that no service misspells one. See `docs/metrics.md`.
+//! Names of all metrics, so that no service misspells one; `docs/metrics.md` lists them.
+//!
+//! Labels are bounded: connections (`source`, `target`), `entity_type`, `outcome`, `error_class`,
+//! `queue`, `state`, `organization`. Never ids, addresses or values.
 
-/// Records sync-in dealt with. Labels: source, entity_type, outcome.
-pub const SYNC_IN_RECORDS: &str = "sluice_sync_in_records_total";
-/// Seconds from reading a page to its commit. Labels: source.
-pub const SYNC_IN_DURATION: &str = "sluice_sync_in_duration_seconds";
-/// Push attempts. Labels: target, entity_type, outcome, error_class.
-pub const PUSH_ATTEMPTS: &str = "sluice_push_attempts_total";
-/// Seconds from claiming a batch of pushes to settling it. Labels: target.
-pub const PUSH_DURATION: &str = "sluice_push_duration_seconds";
-/// Seconds between the source's own modification time and the confirmation by the target.
-/// Labels: target, entity_type.
-pub const SYNC_LAG: &str = "sluice_sync_lag_seconds";
-/// Tasks now, by queue and state. Labels: queue, state.
-pub const QUEUE_TASKS: &str = "sluice_queue_tasks";
-/// Age in seconds of the oldest task that is due. Labels: queue.
-pub const QUEUE_OLDEST: &str = "sluice_queue_oldest_seconds";
-/// Attempts that ended in another try. Labels: queue, error_class.
-pub const RETRIES: &str = "sluice_retries_total";
-/// Dead letters that wait for a person. Labels: target.
-pub const DEAD_LETTERS: &str = "sluice_dead_letters";
-/// Open connections to a store. Labels: queue is unused; `state` is idle or used.
-pub const DATABASE_CONNECTIONS: &str = "sluice_database_connections";
-/// Seconds of one call to an external system. Labels: system.
-pub const TARGET_CALL_DURATION: &str = "sluice_target_call_duration_seconds";
-/// Calls to external systems. Labels: system, outcome.
-pub const CALLS: &str = "sluice_calls_total";
-/// Calls that batching, coalescing and skipping made unnecessary. Labels: target.
-pub const CALLS_SAVED: &str = "sluice_calls_saved_total";
-/// Webhooks that came in. Labels: source, outcome.
-pub const WEBHOOKS: &str = "sluice_webhooks_total";
+/// What a metric counts or measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $text:literal])+ $name:ident: $kind:ident = $value:literal;)+) => {
+        $($(#[doc = $text])+ pub const $name: &str = $value;)+
+
+        /// Every metric with its kind and meaning.
+        pub const DESCRIPTIONS: &[(&str, Kind, &str)] =
+            &[$(($name, Kind::$kind, concat!($($text),+))),+];
+    };
+}
+
+metrics! {
+    /// Canonical records sync-in dealt with, by what became of them. Labels: source, entity_type,
+    /// outcome (the change, `rejected` or `skipped`).
+    SYNC_IN_RECORDS: Counter = "sluice_sync_in_records_total";
+    /// Seconds from asking for a page to its commit. Labels: source.
+    SYNC_IN_DURATION: Histogram = "sluice_sync_in_duration_seconds";
+    /// Attempts to push. Labels: target, entity_type, outcome, error_class.
+    PUSH_ATTEMPTS: Counter = "sluice_push_attempts_total";
+    /// Seconds from claiming pushes to settling them. Labels: target, entity_type.
+    PUSH_DURATION: Histogram = "sluice_push_duration_seconds";
+    /// Seconds from the source's own modification time to the target's confirmation. Labels:
+    /// target, entity_type.
+    SYNC_LAG: Histogram = "sluice_sync_lag_seconds";
+    /// Tasks by state. Labels: queue, state.
+    QUEUE_TASKS: Gauge = "sluice_queue_tasks";
+    /// Age in seconds of the oldest task that is due. Labels: queue.
+    QUEUE_OLDEST: Gauge = "sluice_queue_oldest_seconds";
+    /// Attempts that ended in another try. Labels: queue, error_class.
+    RETRIES: Counter = "sluice_retries_total";
+    /// Dead letters that wait for a person. Labels: target.
+    DEAD_LETTERS: Gauge = "sluice_dead_letters";
+    /// Open connections to a store. Labels: state (idle, used).
+    DATABASE_CONNECTIONS: Gauge = "sluice_database_connections";
+    /// Seconds of one call to an external system. Labels: target.
+    TARGET_CALL_DURATION: Histogram = "sluice_target_call_duration_seconds";
+    /// Calls to external systems. Labels: target, outcome.
+    CALLS: Counter = "sluice_calls_total";
+    /// Calls that batching, coalescing and skipping made unnecessary. Labels: target.
+    CALLS_SAVED: Counter = "sluice_calls_saved_total";
+    /// Webhooks that came in. Labels: source, outcome.
+    WEBHOOKS: Counter = "sluice_webhooks_total";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_and_are_documented() {
+        let page = include_str!("../../../docs/metrics.md");
+        for (name, kind, text) in DESCRIPTIONS {
+            assert!(name.starts_with("sluice_"), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert!(
+                *kind != Kind::Histogram || name.ends_with("_seconds"),
+                "{name}"
+            );
+            assert!(text.contains("Labels:"), "{name}");
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "{name} is not in docs/metrics.md"
+            );
+        }
+    }
+}
