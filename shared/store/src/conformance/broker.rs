@@ -196,7 +196,6 @@ pub async fn a_dropped_consumer_returns_its_messages(broker: Arc<dyn Broker>) {
         assert_eq!(delivery.redelivered, expected, "message {n}");
     }
 }
-}
 
 pub async fn released_messages_come_again(broker: Arc<dyn Broker>) {
     let queue = declared(&*broker).await;
