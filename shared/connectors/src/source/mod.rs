@@ -1,65 +1,303 @@
 //! The read side: runs a connector's declarative manifest.
+//!
+//! `manifest.yaml` follows the low-code manifest format of public source connectors, so that
+//! those run unchanged as far as their components are known here; a stream that needs more is
+//! refused by name and place, the others work. What the format does not have stands below
+//! `metadata.sluice` (ignored by other runtimes):
+//!
+//! ```yaml
+//! metadata:
+//!   sluice:
+//!     streams:                     # the order in which they are read
+//!       - name: units
+//!         entity_type: Location
+//!         single:                  # how to find one record by its source id
+//!           slice: "{{ record_id.startswith(stream_slice.property) }}"
+//!           record: "{{ record.Id == record_id }}"
+//! ```
+//!
+//! Reading is: [`Source::slices`] finds the parts of a stream, [`Source::read`] reads one part
+//! page by page, [`Source::records`] takes the records out of a stored page once more.
 
 mod api;
-mod manifest;
-mod template;
+mod auth;
+mod cursor;
+mod decode;
+mod errors;
+mod extract;
+pub(crate) mod manifest;
+mod paginate;
+mod partition;
+mod plan;
+mod read;
+mod request;
+mod select;
+mod slice;
+mod spec;
+mod stream;
+pub(crate) mod template;
+mod time;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use minijinja::value::Value as Jinja;
 use serde_json::Value;
-use sluice_core::{Error, Result, connector::ConnectorFiles, secret::SecretConfig};
+use sluice_core::{
+    EntityType, Error, Result, connector::ConnectorFiles, run::RunKind, secret::SecretConfig,
+};
 
 pub use api::{Page, SliceRequest, StreamInfo};
 
 use crate::http::HttpClient;
+use manifest::Component;
+use slice::{Progress, Slice};
+use stream::Stream;
+use template::{Templates, json};
 
 /// One connection's source: a manifest together with the connection's settings.
 pub struct Source {
-    streams: Vec<StreamInfo>,
+    connection: String,
+    config: Jinja,
+    http: HttpClient,
+    templates: Templates,
+    infos: Vec<StreamInfo>,
+    /// In the order of `infos`; a stream that cannot be built keeps its refusal.
+    streams: Vec<Result<Stream>>,
+    check: Vec<String>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {
-    /// Reads `manifest.yaml` and builds every stream it can; a stream with a component this
-    /// engine does not know is refused when it is used, the others work.
+    /// Reads `manifest.yaml`, checks the settings against its `spec`, and builds every stream it
+    /// can; a stream with a component this engine does not know is refused when it is used.
     ///
     /// # Errors
-    /// `manifest_missing`, `manifest_yaml_invalid`, `manifest_invalid` and other Config errors.
+    /// `manifest_missing`, `manifest_yaml_invalid`, `manifest_invalid`, `manifest_reference_*`,
+    /// `setting_missing`, `setting_type_wrong`; all of class Config.
     pub fn load(
-        _files: &ConnectorFiles,
-        _connection: &str,
-        _config: SecretConfig,
-        _http: HttpClient,
+        files: &ConnectorFiles,
+        connection: &str,
+        config: SecretConfig,
+        http: HttpClient,
     ) -> Result<Self> {
-        Err(Error::internal("source_not_ready", "being built"))
+        Self::build(files, connection, &config, http).map_err(|error| error.connection(connection))
+    }
+
+    fn build(
+        files: &ConnectorFiles,
+        connection: &str,
+        config: &SecretConfig,
+        http: HttpClient,
+    ) -> Result<Self> {
+        let text = files.get("manifest.yaml").ok_or_else(|| {
+            Error::config(
+                "manifest_missing",
+                format!("the connector `{}` has no manifest.yaml", files.name),
+            )
+        })?;
+        let manifest = manifest::load(text)?;
+        let root = Component::new(&manifest, "manifest")?;
+        if let Some(specification) = manifest.pointer("/spec/connection_specification") {
+            spec::check(specification, config.expose())?;
+        }
+        let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
+            Some(ours) => Component::new(ours, "metadata.sluice")?.children("streams")?,
+            None => Vec::new(),
+        };
+        let components = root.children("streams")?;
+        let mut templates = Templates::new();
+        let mut infos = Vec::new();
+        let mut streams = Vec::new();
+        for component in in_order(&components, &ours) {
+            let name = stream::name_of(component);
+            let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
+            let stream = Stream::build(component, settings, &mut templates);
+            infos.push(match &stream {
+                Ok(stream) => stream.info(),
+                Err(_) => StreamInfo {
+                    name,
+                    entity_type: settings
+                        .and_then(|ours| ours.text("entity_type"))
+                        .map(EntityType::from),
+                    primary_key: Vec::new(),
+                    incremental: false,
+                },
+            });
+            streams.push(stream);
+        }
+        let mut addresses = Vec::new();
+        for stream in streams.iter().flatten() {
+            stream.fixed_urls(&mut addresses);
+        }
+        let check = match manifest.pointer("/check/stream_names") {
+            Some(Value::Array(names)) => names
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            connection: connection.to_owned(),
+            config: json::of(config.expose()),
+            http: http.allowing(&addresses),
+            templates,
+            infos,
+            streams,
+            check,
+        })
     }
 
     /// The streams, in the order they are meant to be read.
     pub fn streams(&self) -> &[StreamInfo] {
-        &self.streams
+        &self.infos
     }
 
-    /// Whether the source answers with these settings.
+    /// Whether the source answers with these settings: reads the first page of each stream the
+    /// manifest names for this.
+    ///
+    /// # Errors
+    /// Whatever reading fails with; `check_found_no_slice` when there is nothing to read at all.
     pub async fn check(&self) -> Result<()> {
-        Err(Error::internal("source_not_ready", "being built"))
+        for name in &self.check {
+            self.check_stream(name)
+                .await
+                .map_err(|error| error.connection(&self.connection))?;
+        }
+        Ok(())
     }
 
-    /// The slices to read, each self-contained JSON.
-    pub async fn slices(&self, _request: &SliceRequest) -> Result<Vec<Value>> {
-        Err(Error::internal("source_not_ready", "being built"))
+    async fn check_stream(&self, name: &str) -> Result<()> {
+        let stream = self.stream(name)?;
+        let request = SliceRequest {
+            stream: name.to_owned(),
+            kind: RunKind::Full,
+            states: Vec::new(),
+            since: None,
+            record: None,
+            now: chrono::Utc::now(),
+        };
+        let slices = self.plan(stream, &request).await?;
+        let Some(first) = slices.first() else {
+            return Err(Error::new(
+                sluice_core::ErrorClass::NotFound,
+                "check_found_no_slice",
+                format!("the stream `{name}` has nothing to read"),
+            ));
+        };
+        if let Some((page, _)) = self.page(stream, first, &Progress::default()).await? {
+            read::whole(page)?;
+        }
+        Ok(())
     }
 
-    /// Reads a slice page by page, going on behind `progress`.
+    /// The slices to read, each self-contained JSON: `{partition, extra, cursor, record}`.
+    /// Parents of the stream are read for this.
+    ///
+    /// # Errors
+    /// `stream_unknown`, `component_unsupported`, and whatever reading a parent fails with.
+    pub async fn slices(&self, request: &SliceRequest) -> Result<Vec<Value>> {
+        let slices = async {
+            let stream = self.stream(&request.stream)?;
+            self.plan(stream, request)
+                .await?
+                .iter()
+                .map(Slice::to_json)
+                .collect::<Result<Vec<_>>>()
+        };
+        slices
+            .await
+            .map_err(|error: Error| error.connection(&self.connection))
+    }
+
+    /// Reads a slice page by page, going on behind `progress` (as a page handed it out). An error
+    /// ends the stream; a page with an error is its last item.
     pub fn read<'a>(
         &'a self,
-        _stream: &str,
-        _slice: &Value,
-        _progress: Option<Value>,
+        stream: &str,
+        slice: &Value,
+        progress: Option<Value>,
     ) -> BoxStream<'a, Result<Page>> {
-        Box::pin(futures::stream::empty())
+        let start = || -> Result<(&'a Stream, Slice, Progress)> {
+            Ok((
+                self.stream(stream)?,
+                Slice::from_json(slice)?,
+                Progress::from_json(progress)?,
+            ))
+        };
+        match start() {
+            Err(error) => {
+                let error = error.connection(&self.connection);
+                Box::pin(futures::stream::once(async { Err(error) }))
+            }
+            Ok(state) => Box::pin(futures::stream::try_unfold(
+                state,
+                move |(stream, slice, progress)| async move {
+                    let page = self
+                        .page(stream, &slice, &progress)
+                        .await
+                        .map_err(|error| error.connection(&self.connection))?;
+                    Ok(page.map(|(page, next)| (page, (stream, slice, next))))
+                },
+            )),
+        }
     }
 
     /// The records in a stored body, exactly as `read` took them from it.
-    pub fn records(&self, _stream: &str, _slice: &Value, _body: &Bytes) -> Result<Vec<Value>> {
-        Err(Error::internal("source_not_ready", "being built"))
+    ///
+    /// # Errors
+    /// As [`Page::error`].
+    pub fn records(&self, stream: &str, slice: &Value, body: &Bytes) -> Result<Vec<Value>> {
+        self.records_as(stream, slice, body, None)
     }
+
+    /// The same for a body whose content type is known: it may name the character set.
+    ///
+    /// # Errors
+    /// As [`Page::error`].
+    pub fn records_as(
+        &self,
+        stream: &str,
+        slice: &Value,
+        body: &Bytes,
+        content_type: Option<&str>,
+    ) -> Result<Vec<Value>> {
+        let records = || {
+            let stream = self.stream(stream)?;
+            let slice = Slice::from_json(slice)?;
+            self.records_in(stream, &slice, body, content_type)
+        };
+        records().map_err(|error: Error| error.connection(&self.connection))
+    }
+
+    fn stream(&self, name: &str) -> Result<&Stream> {
+        let found = self.infos.iter().zip(&self.streams);
+        match found.into_iter().find(|(info, _)| info.name == name) {
+            Some((_, Ok(stream))) => Ok(stream),
+            Some((_, Err(refusal))) => Err(refusal.clone()),
+            None => Err(read::unknown_stream(name)),
+        }
+    }
+}
+
+/// The manifest's streams, those with settings of ours first and in that order.
+fn in_order<'a, 'm>(
+    components: &'a [Component<'m>],
+    ours: &[Component<'m>],
+) -> Vec<&'a Component<'m>> {
+    let mut ordered: Vec<&Component<'m>> = components.iter().collect();
+    ordered.sort_by_key(|component| {
+        let name = stream::name_of(component);
+        ours.iter()
+            .position(|ours| ours.text("name") == Some(&name))
+            .unwrap_or(usize::MAX)
+    });
+    ordered
 }

@@ -1,3 +1,22 @@
-pub mod propagate;
-pub mod references;
-pub mod yaml;
+//! From the text of `manifest.yaml` to components with types and parameters.
+
+mod component;
+mod propagate;
+pub(crate) mod references;
+pub(crate) mod yaml;
+
+use serde_json::Value;
+use sluice_core::Result;
+
+pub use component::Component;
+pub use propagate::falsy;
+
+/// Parses and resolves references: what manifests and `operations.yaml` have in common.
+pub fn parse(text: &str) -> Result<Value> {
+    references::resolve(&yaml::parse(text)?)
+}
+
+/// Parses, resolves references, fills in types and parameters.
+pub fn load(text: &str) -> Result<Value> {
+    Ok(propagate::propagate(parse(text)?))
+}

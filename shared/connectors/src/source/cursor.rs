@@ -1,0 +1,532 @@
+//! `DatetimeBasedCursor`: time windows and the state that advances them (promise I3).
+//!
+//! The windows of one partition are read one after the other inside one slice, so that the state
+//! never passes a window that was not read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sluice_core::{Error, Result};
+
+use super::{
+    manifest::Component,
+    request::{Injection, RequestOption},
+    template::{Scope, Template, Templates, python},
+    time::{self, Duration, Moment},
+};
+
+/// `DatetimeBasedCursor`.
+#[derive(Debug)]
+pub struct Cursor {
+    field: Template,
+    format: String,
+    record_formats: Vec<String>,
+    start: Bound,
+    end: Option<Bound>,
+    step: Option<Template>,
+    granularity: Option<Duration>,
+    lookback: Option<Template>,
+    start_option: Option<RequestOption>,
+    end_option: Option<RequestOption>,
+    start_key: String,
+    end_key: String,
+    strict: bool,
+    /// Keep only records within the range, whatever the source sends.
+    pub client_side: bool,
+}
+
+/// `MinMaxDatetime`, or a text alone.
+#[derive(Debug)]
+struct Bound {
+    value: Template,
+    format: Option<String>,
+    min: Option<Template>,
+    max: Option<Template>,
+}
+
+/// The range of a slice, as stored in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    #[serde(with = "moment")]
+    pub start: Moment,
+    #[serde(with = "moment")]
+    pub end: Moment,
+    /// The state the range was made from: it is kept while nothing newer is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+/// One window inside a range; both ends are included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    pub start: Moment,
+    pub end: Moment,
+    /// Where the following window starts; `None` for the last one.
+    pub next: Option<Moment>,
+}
+
+/// Moments as RFC 3339 text with microseconds.
+pub mod moment {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::source::time::{self, Moment};
+
+    pub fn serialize<S: Serializer>(moment: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&moment.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        time::parse_iso(&text).ok_or_else(|| D::Error::custom("not a time"))
+    }
+}
+
+impl Cursor {
+    pub fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+        component.without_class()?;
+        if component.kind() != "DatetimeBasedCursor" || component.get("clamping").is_some() {
+            return Err(component.unsupported());
+        }
+        let format = component
+            .text("datetime_format")
+            .ok_or_else(|| component.invalid("datetime_format", "is missing"))?
+            .to_owned();
+        let mut record_formats: Vec<String> = match component.get("cursor_datetime_formats") {
+            Some(Value::Array(items)) => items.iter().map(python::text).collect(),
+            _ => Vec::new(),
+        };
+        record_formats.push(format.clone());
+        let granularity = component
+            .text("cursor_granularity")
+            .map(|text| {
+                Duration::parse(text)
+                    .ok_or_else(|| component.invalid("cursor_granularity", "is no ISO duration"))
+            })
+            .transpose()?;
+        let step = component.template("step", templates)?;
+        if step.is_some() != granularity.is_some() {
+            return Err(component.invalid("step", "and cursor_granularity need each other"));
+        }
+        let mut option = |field: &str| -> Result<Option<RequestOption>> {
+            component
+                .child(field)?
+                .map(|child| RequestOption::build(&child, templates))
+                .transpose()
+        };
+        let start_option = option("start_time_option")?;
+        let end_option = option("end_time_option")?;
+        let name = |field: &str, default: &str| {
+            component.text(field).unwrap_or(default).to_owned()
+        };
+        Ok(Self {
+            field: component
+                .template("cursor_field", templates)?
+                .ok_or_else(|| component.invalid("cursor_field", "is missing"))?,
+            start: Bound::build(component, "start_datetime", templates)?
+                .ok_or_else(|| component.invalid("start_datetime", "is missing"))?,
+            end: Bound::build(component, "end_datetime", templates)?,
+            format,
+            record_formats,
+            step,
+            granularity,
+            lookback: component.template("lookback_window", templates)?,
+            start_option,
+            end_option,
+            start_key: name("partition_field_start", "start_time"),
+            end_key: name("partition_field_end", "end_time"),
+            strict: component.flag("is_compare_strictly"),
+            client_side: component.flag("is_client_side_incremental")
+                || component.flag("is_data_feed"),
+        })
+    }
+
+    /// The range to read; `None` when there is nothing to read. `since` wins over the state, the
+    /// state over the configured start; the lookback is taken off both, never below the start.
+    pub fn range(
+        &self,
+        scope: &Scope<'_>,
+        state: Option<&Value>,
+        since: Option<Moment>,
+        now: Moment,
+    ) -> Result<Option<Range>> {
+        let start = self.start.moment(scope, &self.format)?;
+        let end = match &self.end {
+            Some(end) => end.moment(scope, &self.format)?,
+            None => now,
+        };
+        // Dates without a time would otherwise hold the time of the run.
+        let end = time::parse(&time::format(&end, &self.format), &self.format).unwrap_or(end);
+        let field = self.field(scope)?;
+        let known = state
+            .and_then(|state| state.get(&field))
+            .map(python::text)
+            .and_then(|text| self.parse(&text).map(|moment| (moment, text)));
+        let lookback = self.duration(self.lookback.as_ref(), scope, "lookback_window")?;
+        let back = |moment: Moment| {
+            lookback
+                .and_then(|lookback| lookback.before(moment))
+                .unwrap_or(moment)
+        };
+        let lower = match (since, &known) {
+            (Some(since), _) => back(since),
+            (None, Some((value, _))) if *value >= start => back(*value).max(start),
+            (None, _) => start,
+        };
+        let lower = time::parse(&time::format(&lower, &self.format), &self.format).unwrap_or(lower);
+        let allowed = if lower == end {
+            self.step.is_none() || !self.strict
+        } else {
+            lower < end
+        };
+        Ok(allowed.then(|| Range {
+            start: lower,
+            end,
+            state: known.map(|(_, text)| text),
+        }))
+    }
+
+    /// The window of a range that starts at `from`.
+    pub fn window(&self, range: &Range, from: Moment, scope: &Scope<'_>) -> Result<Window> {
+        let last = Window {
+            start: from,
+            end: range.end,
+            next: None,
+        };
+        let (Some(step), Some(granularity)) =
+            (self.duration(self.step.as_ref(), scope, "step")?, self.granularity)
+        else {
+            return Ok(last);
+        };
+        match step.after(from) {
+            Some(upper) if upper > from && upper < range.end => Ok(Window {
+                start: from,
+                end: granularity.before(upper).unwrap_or(upper).max(from),
+                next: Some(upper),
+            }),
+            Some(upper) if upper <= from => Err(Error::config(
+                "cursor_step_invalid",
+                "the cursor's step does not move time forward",
+            )),
+            _ => Ok(last),
+        }
+    }
+
+    /// The window's ends under their names, as templates see them.
+    pub fn interval(&self, window: &Window) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert(
+            self.start_key.clone(),
+            time::format(&window.start, &self.format).into(),
+        );
+        map.insert(
+            self.end_key.clone(),
+            time::format(&window.end, &self.format).into(),
+        );
+        map
+    }
+
+    /// What goes into each request of a window.
+    pub fn injections(&self, window: &Window, scope: &Scope<'_>) -> Result<Vec<Injection>> {
+        let mut all = Vec::new();
+        for (option, moment) in [
+            (&self.start_option, window.start),
+            (&self.end_option, window.end),
+        ] {
+            if let Some(option) = option {
+                let text = time::format(&moment, &self.format);
+                all.push(option.inject(Value::String(text), scope)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The highest cursor value in records, never above the range's end: a record dated in the
+    /// future must not hide what is edited until then. `None` when no record has a readable one.
+    pub fn highest(
+        &self,
+        records: &[Value],
+        range: &Range,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Moment>> {
+        let field = self.field(scope)?;
+        Ok(records
+            .iter()
+            .filter_map(|record| self.parse(&python::text(record.get(&field)?)))
+            .max()
+            .map(|moment| moment.min(range.end)))
+    }
+
+    /// Whether a record lies within the range; records without a readable value do.
+    pub fn contains(&self, record: &Value, range: &Range, scope: &Scope<'_>) -> Result<bool> {
+        let field = self.field(scope)?;
+        let moment = record
+            .get(&field)
+            .and_then(|value| self.parse(&python::text(value)));
+        Ok(moment.is_none_or(|moment| range.start <= moment && moment <= range.end))
+    }
+
+    /// The state after everything up to `highest` was read: the greater of it and the old one.
+    pub fn state(
+        &self,
+        range: &Range,
+        highest: Option<Moment>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Value>> {
+        let old = range
+            .state
+            .as_ref()
+            .and_then(|text| self.parse(text));
+        let Some(value) = old.max(highest) else {
+            return Ok(None);
+        };
+        let mut map = Map::new();
+        map.insert(
+            self.field(scope)?,
+            time::format(&value, &self.format).into(),
+        );
+        Ok(Some(Value::Object(map)))
+    }
+
+    fn field(&self, scope: &Scope<'_>) -> Result<String> {
+        self.field.text(scope)
+    }
+
+    fn parse(&self, text: &str) -> Option<Moment> {
+        let text = text.trim();
+        self.record_formats
+            .iter()
+            .find_map(|format| time::parse(text, format))
+    }
+
+    fn duration(
+        &self,
+        template: Option<&Template>,
+        scope: &Scope<'_>,
+        field: &str,
+    ) -> Result<Option<Duration>> {
+        let Some(template) = template else {
+            return Ok(None);
+        };
+        let text = template.text(scope)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Duration::parse(&text).map(Some).ok_or_else(|| {
+            Error::config(
+                "cursor_duration_invalid",
+                format!("the cursor's {field} is no ISO 8601 duration"),
+            )
+        })
+    }
+}
+
+impl Bound {
+    fn build(
+        owner: &Component<'_>,
+        field: &str,
+        templates: &mut Templates,
+    ) -> Result<Option<Self>> {
+        match owner.get(field) {
+            None => Ok(None),
+            Some(Value::Object(_)) => {
+                let component = owner.required(field)?;
+                if component.kind() != "MinMaxDatetime" {
+                    return Err(component.unsupported());
+                }
+                Ok(Some(Self {
+                    value: component
+                        .template("datetime", templates)?
+                        .ok_or_else(|| component.invalid("datetime", "is missing"))?,
+                    format: component
+                        .text("datetime_format")
+                        .filter(|format| !format.is_empty())
+                        .map(str::to_owned),
+                    min: component.template("min_datetime", templates)?,
+                    max: component.template("max_datetime", templates)?,
+                }))
+            }
+            Some(_) => Ok(owner.template(field, templates)?.map(|value| Self {
+                value,
+                format: None,
+                min: None,
+                max: None,
+            })),
+        }
+    }
+
+    fn moment(&self, scope: &Scope<'_>, inherited: &str) -> Result<Moment> {
+        let format = self.format.as_deref().unwrap_or(inherited);
+        let read = |template: &Template| -> Result<Option<Moment>> {
+            let text = template.text(scope)?;
+            if text.is_empty() {
+                return Ok(None);
+            }
+            time::parse(&text, format)
+                // Values such as `now_utc()` print in ISO form.
+                .or_else(|| time::parse_iso(&text))
+                .map(Some)
+                .ok_or_else(|| {
+                    Error::config(
+                        "cursor_date_invalid",
+                        format!("a start or end date does not match the format {format}"),
+                    )
+                    .hint("look at the dates in the connection's settings")
+                })
+        };
+        let mut moment = read(&self.value)?.ok_or_else(|| {
+            Error::config("cursor_date_missing", "a start or end date is empty")
+                .hint("look at the dates in the connection's settings")
+        })?;
+        if let Some(min) = self.min.as_ref().map(&read).transpose()?.flatten() {
+            moment = moment.max(min);
+        }
+        if let Some(max) = self.max.as_ref().map(&read).transpose()?.flatten() {
+            moment = moment.min(max);
+        }
+        Ok(moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::{manifest, template::json as jinja};
+
+    struct Fixture {
+        templates: Templates,
+        cursor: Cursor,
+    }
+
+    impl Fixture {
+        fn new(fields: &str) -> Self {
+            let text = format!("streams: [{{incremental_sync: {{type: DatetimeBasedCursor, cursor_field: updated, {fields}}}}}]");
+            let manifest = manifest::load(&text).unwrap();
+            let component =
+                Component::new(&manifest["streams"][0]["incremental_sync"], "c").unwrap();
+            let mut templates = Templates::new();
+            let cursor = Cursor::build(&component, &mut templates).unwrap();
+            Self { templates, cursor }
+        }
+
+        fn range(&self, state: Option<Value>, since: Option<&str>) -> Option<Range> {
+            let config = jinja::of(&json!({"start": "2024-01-01"}));
+            let scope = Scope::new(&self.templates, &config);
+            self.cursor
+                .range(
+                    &scope,
+                    state.as_ref(),
+                    since.map(|text| time::parse_iso(text).unwrap()),
+                    time::parse_iso("2024-01-10T15:00:00Z").unwrap(),
+                )
+                .unwrap()
+        }
+
+        fn windows(&self, range: &Range) -> Vec<(String, String)> {
+            let config = jinja::of(&json!({}));
+            let scope = Scope::new(&self.templates, &config);
+            let mut windows = Vec::new();
+            let mut from = Some(range.start);
+            while let Some(start) = from {
+                let window = self.cursor.window(range, start, &scope).unwrap();
+                let interval = self.cursor.interval(&window);
+                windows.push((
+                    interval["start_time"].as_str().unwrap().to_owned(),
+                    interval["end_time"].as_str().unwrap().to_owned(),
+                ));
+                from = window.next;
+            }
+            windows
+        }
+    }
+
+    const DAYS: &str = "datetime_format: '%Y-%m-%d', start_datetime: '{{ config.start }}', lookback_window: P1D";
+
+    #[test]
+    fn the_last_window_ends_at_the_end_exactly() {
+        let fixture = Fixture::new(
+            "datetime_format: '%Y-%m-%d', start_datetime: '2024-01-01', step: P3D, cursor_granularity: P1D",
+        );
+        let range = fixture.range(None, None).unwrap();
+        let expected: Vec<_> = [("01", "03"), ("04", "06"), ("07", "10")]
+            .iter()
+            .map(|(a, b)| (format!("2024-01-{a}"), format!("2024-01-{b}")))
+            .collect();
+        assert_eq!(fixture.windows(&range), expected);
+    }
+
+    #[test]
+    fn the_state_starts_a_range_a_day_early_but_never_before_the_start() {
+        let fixture = Fixture::new(DAYS);
+        for (state, since, start) in [
+            (None, None, "2024-01-01"),
+            (Some("2024-01-05"), None, "2024-01-04"),
+            (Some("2024-01-01"), None, "2024-01-01"),
+            (Some("2023-05-05"), None, "2024-01-01"),
+            (Some("2024-01-05"), Some("2023-12-24T10:00:00Z"), "2023-12-23"),
+            (Some("not a date"), None, "2024-01-01"),
+        ] {
+            let state = state.map(|text| json!({"updated": text}));
+            let range = fixture.range(state, since).unwrap();
+            assert_eq!(range.start, time::parse_iso(start).unwrap());
+            assert_eq!(range.end, time::parse_iso("2024-01-10").unwrap());
+        }
+        let future = Some(json!({"updated": "2030-01-01"}));
+        assert_eq!(fixture.range(future, None), None);
+    }
+
+    #[test]
+    fn the_state_is_the_highest_value_seen_and_never_beyond_the_end() {
+        let fixture = Fixture::new(&format!(
+            "{DAYS}, cursor_datetime_formats: ['%Y-%m-%dT%H:%M:%S']"
+        ));
+        let config = jinja::of(&json!({}));
+        let scope = Scope::new(&fixture.templates, &config);
+        let range = fixture
+            .range(Some(json!({"updated": "2024-01-05"})), None)
+            .unwrap();
+        let state = |records: &[Value]| {
+            let highest = fixture.cursor.highest(records, &range, &scope).unwrap();
+            fixture.cursor.state(&range, highest, &scope).unwrap()
+        };
+        let at = |text: &str| json!({"updated": text});
+        assert_eq!(state(&[]), Some(at("2024-01-05")));
+        assert_eq!(state(&[at("2024-01-02")]), Some(at("2024-01-05")));
+        assert_eq!(
+            state(&[at("2024-01-07T23:59:59"), at("junk"), json!({})]),
+            Some(at("2024-01-07"))
+        );
+        assert_eq!(state(&[at("6065-01-01T00:00:00")]), Some(at("2024-01-10")));
+    }
+
+    #[test]
+    fn ranges_are_stored_and_read_back() {
+        let fixture = Fixture::new(DAYS);
+        let range = fixture.range(None, None).unwrap();
+        let stored = serde_json::to_value(&range).unwrap();
+        assert_eq!(serde_json::from_value::<Range>(stored).unwrap(), range);
+    }
+
+    proptest! {
+        /// I3: windows of whole days leave no day out and read none twice.
+        #[test]
+        fn windows_cover_the_range_without_gaps(step in 1_u32..40, days in 0_i64..400) {
+            let fixture = Fixture::new(&format!(
+                "datetime_format: '%Y-%m-%d', start_datetime: '2024-01-01', step: P{step}D, cursor_granularity: P1D"
+            ));
+            let start = time::parse_iso("2024-01-01").unwrap();
+            let range = Range { start, end: start + chrono::TimeDelta::days(days), state: None };
+            let mut covered = Vec::new();
+            for (from, to) in fixture.windows(&range) {
+                let (mut day, to) = (time::parse_iso(&from).unwrap(), time::parse_iso(&to).unwrap());
+                while day <= to {
+                    covered.push(day);
+                    day += chrono::TimeDelta::days(1);
+                }
+            }
+            let expected: Vec<_> = (0..=days).map(|day| start + chrono::TimeDelta::days(day)).collect();
+            prop_assert_eq!(covered, expected);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! JSON bodies.
+
+use serde_json::{Map, Value};
+use sluice_core::{Error, ErrorClass, Result};
+
+use super::Decoded;
+
+/// Keys under which error texts are looked for, in this order.
+const ERROR_KEYS: [&str; 12] = [
+    "message",
+    "messages",
+    "error",
+    "errors",
+    "failure",
+    "failures",
+    "detail",
+    "err",
+    "error_message",
+    "msg",
+    "reason",
+    "status_message",
+];
+
+/// A list is several bodies, nothing is one empty body. Unlike the reference runtime, a body that
+/// is no JSON is an error: a cut-off page must not pass for an empty one.
+pub(super) fn decode(text: &str) -> Result<Decoded> {
+    let value = if text.trim().is_empty() {
+        Value::Object(Map::new())
+    } else {
+        serde_json::from_str(text).map_err(|error| {
+            Error::new(
+                ErrorClass::TargetError,
+                "json_invalid",
+                format!(
+                    "the body is not JSON, as seen at line {} column {}",
+                    error.line(),
+                    error.column()
+                ),
+            )
+        })?
+    };
+    let error_text = error_text(&value, 0).unwrap_or_default();
+    let bodies = match value {
+        Value::Array(items) if items.is_empty() => vec![Value::Object(Map::new())],
+        Value::Array(items) => items,
+        other => vec![other],
+    };
+    Ok(Decoded {
+        response: bodies.first().cloned().unwrap_or_default(),
+        error_text,
+        bodies,
+        streamed: None,
+    })
+}
+
+/// The first non-empty text under one of the keys, recursively; lists are joined.
+fn error_text(value: &Value, depth: usize) -> Option<String> {
+    if depth > 8 {
+        return None;
+    }
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Array(items) => {
+            let texts: Vec<_> = items
+                .iter()
+                .take(100)
+                .filter_map(|item| error_text(item, depth + 1))
+                .collect();
+            (!texts.is_empty()).then(|| texts.join(", "))
+        }
+        Value::Object(map) => ERROR_KEYS
+            .iter()
+            .filter_map(|key| map.get(*key))
+            .find_map(|value| error_text(value, depth + 1)),
+        _ => None,
+    }
+}

@@ -1,0 +1,89 @@
+//! From bytes to JSON: what a page's body says.
+
+mod charset;
+mod json;
+mod xml;
+
+use serde_json::Value;
+use sluice_core::{Error, ErrorClass, Result};
+
+pub use xml::XmlOptions;
+
+/// How bodies of a stream are read.
+#[derive(Debug, Clone)]
+pub enum Decoder {
+    Json,
+    Xml(XmlOptions),
+}
+
+/// A decoded body.
+#[derive(Debug)]
+pub struct Decoded {
+    /// What templates see as `response`. For XML, of the records only the first is in it.
+    pub response: Value,
+    /// Text to look for error messages in.
+    pub error_text: String,
+    /// Bodies to extract records from (a top-level JSON list is several).
+    pub bodies: Vec<Value>,
+    /// Records already taken out while reading, when the decoder could.
+    pub streamed: Option<Vec<Value>>,
+}
+
+impl Decoder {
+    /// Reads a body. `records_at` is the path of the records when it has no wildcards.
+    ///
+    /// # Errors
+    /// `unexpected_html`, `body_not_utf8`, `json_invalid`, `xml_invalid`, `xml_truncated`,
+    /// `xml_doctype_refused`, `xml_too_deep`, `xml_too_large`.
+    pub fn decode(
+        &self,
+        body: &[u8],
+        content_type: Option<&str>,
+        records_at: Option<&[String]>,
+    ) -> Result<Decoded> {
+        if looks_like_html(body) {
+            return Err(Error::new(
+                ErrorClass::TargetError,
+                "unexpected_html",
+                "the system answered with an HTML page instead of data",
+            )
+            .hint("look for a login page, a maintenance notice or a proxy in between"));
+        }
+        let text = charset::text(body, content_type)?;
+        match self {
+            Self::Json => json::decode(&text),
+            Self::Xml(options) => xml::decode(&text, options, records_at),
+        }
+    }
+
+    /// The same for answers that are errors anyway: what cannot be read is an empty response.
+    pub fn decode_error(&self, body: &[u8], content_type: Option<&str>) -> Decoded {
+        self.decode(body, content_type, None).unwrap_or_else(|_| {
+            let shown = body.get(..body.len().min(64 * 1024)).unwrap_or_default();
+            Decoded {
+                response: Value::Object(serde_json::Map::new()),
+                error_text: String::from_utf8_lossy(shown).into_owned(),
+                bodies: Vec::new(),
+                streamed: None,
+            }
+        })
+    }
+}
+
+/// Whether a body is a web page: by its first bytes, because such answers often carry the content
+/// type of the data.
+fn looks_like_html(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let start = body
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace())
+        .unwrap_or(body.len());
+    let head = body
+        .get(start..body.len().min(start + 14))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    head.starts_with(b"<!doctype html") || head.starts_with(b"<html")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,420 @@
+//! Pagination: which page comes next, and noticing when pages go in circles (promise I4).
+
+use minijinja::value::Value as Jinja;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sluice_core::{Error, ErrorClass, Hash, Result};
+
+use super::{
+    manifest::{Component, falsy},
+    request::{Injection, RequestOption},
+    template::{Scope, Template, Templates, json},
+};
+
+/// `DefaultPaginator` or none.
+#[derive(Debug)]
+pub struct Paginator {
+    strategy: Option<Strategy>,
+    token: Option<TokenPlace>,
+    size: Option<RequestOption>,
+}
+
+#[derive(Debug)]
+enum TokenPlace {
+    Option(RequestOption),
+    /// The token is the next page's URL or path.
+    Path,
+}
+
+#[derive(Debug)]
+enum Strategy {
+    Page {
+        start: i64,
+        size: Option<Template>,
+        on_first: bool,
+    },
+    Offset {
+        size: Option<Template>,
+        on_first: bool,
+    },
+    Cursor {
+        value: Template,
+        stop: Option<Template>,
+        size: Option<Template>,
+    },
+}
+
+/// What the strategy needs to know about the page just read.
+pub struct Seen<'a> {
+    pub response: &'a Value,
+    pub headers: Jinja,
+    /// Records before filtering.
+    pub extracted: usize,
+    /// Records after filtering.
+    pub emitted: usize,
+    pub last_record: Option<&'a Value>,
+    pub records_hash: Option<Hash>,
+}
+
+/// Where pagination stands; stored as progress between pages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Token of the page to be read next; null on the first page.
+    #[serde(default)]
+    pub token: Value,
+    #[serde(default)]
+    tokens: Cycle,
+    #[serde(default)]
+    pages: Cycle,
+}
+
+impl Paginator {
+    pub fn build(component: Option<&Component<'_>>, templates: &mut Templates) -> Result<Self> {
+        let none = Self {
+            strategy: None,
+            token: None,
+            size: None,
+        };
+        let Some(component) = component else {
+            return Ok(none);
+        };
+        component.without_class()?;
+        match component.kind() {
+            "NoPagination" => return Ok(none),
+            "DefaultPaginator" => {}
+            _ => return Err(component.unsupported()),
+        }
+        let strategy = Strategy::build(&component.required("pagination_strategy")?, templates)?;
+        let token = match component.child("page_token_option")? {
+            None => None,
+            Some(option) if option.kind() == "RequestPath" => Some(TokenPlace::Path),
+            Some(option) => Some(TokenPlace::Option(RequestOption::build(&option, templates)?)),
+        };
+        let size = component
+            .child("page_size_option")?
+            .map(|option| RequestOption::build(&option, templates))
+            .transpose()?;
+        if size.is_some() && strategy.size().is_none() {
+            return Err(component.invalid(
+                "page_size_option",
+                "needs a page_size in the pagination strategy",
+            ));
+        }
+        Ok(Self {
+            strategy: Some(strategy),
+            token,
+            size,
+        })
+    }
+
+    /// The position before the first page.
+    pub fn start(&self) -> Position {
+        let token = match &self.strategy {
+            Some(Strategy::Page {
+                start,
+                on_first: true,
+                ..
+            }) => Value::from(*start),
+            Some(Strategy::Offset { on_first: true, .. }) => Value::from(0),
+            _ => Value::Null,
+        };
+        Position {
+            token,
+            ..Position::default()
+        }
+    }
+
+    /// What goes into the request of a page, and the URL or path when the token is one.
+    pub fn injections(
+        &self,
+        position: &Position,
+        scope: &Scope<'_>,
+    ) -> Result<(Vec<Injection>, Option<String>)> {
+        let mut all = Vec::new();
+        let mut path = None;
+        if !position.token.is_null() {
+            match &self.token {
+                Some(TokenPlace::Option(option)) => {
+                    all.push(option.inject(position.token.clone(), scope)?);
+                }
+                Some(TokenPlace::Path) => {
+                    path = Some(super::template::python::text(&position.token));
+                }
+                None => {}
+            }
+        }
+        if let (Some(option), Some(size)) = (
+            &self.size,
+            self.strategy.as_ref().and_then(|strategy| strategy.size()),
+        ) {
+            let scope_with = scope.clone().with("response", Jinja::from(()));
+            all.push(option.inject(size.value(&scope_with)?, scope)?);
+        }
+        Ok((all, path))
+    }
+
+    /// The position after a page; `None` at the end.
+    ///
+    /// # Errors
+    /// `pagination_loop` when tokens or pages repeat.
+    pub fn next(
+        &self,
+        position: &Position,
+        seen: &Seen<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Position>> {
+        let Some(strategy) = &self.strategy else {
+            return Ok(None);
+        };
+        let token = strategy.next(&position.token, seen, scope)?;
+        if falsy(&token) {
+            return Ok(None);
+        }
+        let mut next = Position {
+            token,
+            ..position.clone()
+        };
+        let repeats = next.tokens.repeats(Hash::of_json(&next.token))
+            || seen
+                .records_hash
+                .is_some_and(|hash| next.pages.repeats(hash));
+        if repeats {
+            return Err(Error::new(
+                ErrorClass::TargetError,
+                "pagination_loop",
+                "the system keeps sending the same page or the same page token",
+            )
+            .hint("look at the pagination of the connector's manifest"));
+        }
+        Ok(Some(next))
+    }
+
+    /// Whether there can be a second page at all.
+    pub fn is_active(&self) -> bool {
+        self.strategy.is_some()
+    }
+}
+
+impl Strategy {
+    fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+        component.without_class()?;
+        let size = component.template("page_size", templates)?;
+        let on_first = component.flag("inject_on_first_request");
+        Ok(match component.kind() {
+            "PageIncrement" => Self::Page {
+                start: component.integer("start_from_page").unwrap_or(0),
+                size,
+                on_first,
+            },
+            "OffsetIncrement" => Self::Offset { size, on_first },
+            "CursorPagination" => Self::Cursor {
+                value: component
+                    .template("cursor_value", templates)?
+                    .ok_or_else(|| component.invalid("cursor_value", "is missing"))?,
+                stop: component.template("stop_condition", templates)?,
+                size,
+            },
+            _ => return Err(component.unsupported()),
+        })
+    }
+
+    fn size(&self) -> Option<&Template> {
+        match self {
+            Self::Page { size, .. } | Self::Offset { size, .. } | Self::Cursor { size, .. } => {
+                size.as_ref()
+            }
+        }
+    }
+
+    fn page_size(size: Option<&Template>, seen: &Seen<'_>, scope: &Scope<'_>) -> Result<Option<u64>> {
+        let Some(size) = size else {
+            return Ok(None);
+        };
+        let scope = scope.clone().with("response", json::of(seen.response));
+        match size.value(&scope)? {
+            Value::Null => Ok(None),
+            value => value
+                .as_u64()
+                .or_else(|| value.as_str()?.parse().ok())
+                .map(Some)
+                .ok_or_else(|| {
+                    Error::config("page_size_invalid", "a page size is no whole number")
+                }),
+        }
+    }
+
+    fn next(&self, token: &Value, seen: &Seen<'_>, scope: &Scope<'_>) -> Result<Value> {
+        let count = seen.extracted as u64;
+        match self {
+            Self::Page { start, size, .. } => {
+                let size = Self::page_size(size.as_ref(), seen, scope)?;
+                if count == 0 || size.is_some_and(|size| count < size) {
+                    return Ok(Value::Null);
+                }
+                let page = token.as_i64().unwrap_or(*start);
+                Ok(page.checked_add(1).map_or(Value::Null, Value::from))
+            }
+            Self::Offset { size, .. } => {
+                let size = Self::page_size(size.as_ref(), seen, scope)?;
+                if count == 0 || size.is_some_and(|size| count < size) {
+                    return Ok(Value::Null);
+                }
+                let offset = token.as_u64().unwrap_or(0);
+                Ok(offset.checked_add(count).map_or(Value::Null, Value::from))
+            }
+            Self::Cursor { value, stop, size } => {
+                let mut scope = scope
+                    .clone()
+                    .with("headers", seen.headers.clone())
+                    .with("last_page_size", Jinja::from(seen.emitted))
+                    .with(
+                        "last_record",
+                        seen.last_record.map_or(Jinja::from(()), json::of),
+                    );
+                let response_used = value.uses("response")
+                    || stop.as_ref().is_some_and(|stop| stop.uses("response"));
+                if response_used {
+                    scope = scope.with("response", json::of(seen.response));
+                }
+                let page_size = Self::page_size(size.as_ref(), seen, &scope)?;
+                scope = scope.with("page_size", page_size.map_or(Jinja::from(()), Jinja::from));
+                if let Some(stop) = stop
+                    && stop.truth(&scope)?
+                {
+                    return Ok(Value::Null);
+                }
+                value.value(&scope)
+            }
+        }
+    }
+}
+
+/// Notices repetition in a sequence with constant memory: the newest value is compared with one
+/// kept from earlier, and the kept one is renewed at powers of two, so that a cycle of any length
+/// is found. Source: R. P. Brent, "An improved Monte Carlo factorization algorithm" (1980).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Cycle {
+    kept: Option<String>,
+    #[serde(default)]
+    since: u64,
+    #[serde(default)]
+    power: u64,
+}
+
+impl Cycle {
+    fn repeats(&mut self, hash: Hash) -> bool {
+        let hash = hash.to_hex();
+        if self.kept.as_ref() == Some(&hash) {
+            return true;
+        }
+        self.since += 1;
+        if self.kept.is_none() || self.since >= self.power {
+            self.kept = Some(hash);
+            self.power = self.power.max(1).saturating_mul(2);
+            self.since = 0;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::manifest;
+
+    fn paginator(strategy: &str, templates: &mut Templates) -> Paginator {
+        let text = format!("streams: [{{retriever: {{paginator: {{type: DefaultPaginator, page_token_option: {{type: RequestOption, inject_into: request_parameter, field_name: p}}, pagination_strategy: {strategy}}}}}}}]");
+        let manifest = manifest::load(&text).unwrap();
+        let component =
+            Component::new(&manifest["streams"][0]["retriever"]["paginator"], "p").unwrap();
+        Paginator::build(Some(&component), templates).unwrap()
+    }
+
+    /// Tokens sent for pages of these (extracted, emitted) sizes with a `next` field counting up.
+    fn walk(strategy: &str, pages: &[(usize, usize)]) -> Result<Vec<Value>> {
+        let mut templates = Templates::new();
+        let paginator = paginator(strategy, &mut templates);
+        let config = json::of(&json!({}));
+        let scope = Scope::new(&templates, &config);
+        let mut position = paginator.start();
+        let mut tokens = vec![position.token.clone()];
+        for (index, (extracted, emitted)) in pages.iter().enumerate() {
+            let response = json!({"next": format!("n{index}"), "done": index + 1 == pages.len()});
+            let seen = Seen {
+                response: &response,
+                headers: Jinja::UNDEFINED,
+                extracted: *extracted,
+                emitted: *emitted,
+                last_record: None,
+                records_hash: Some(Hash::of_json(&response)),
+            };
+            match paginator.next(&position, &seen, &scope)? {
+                Some(next) => {
+                    // What is stored as progress comes back the same.
+                    let stored = serde_json::to_value(&next).unwrap();
+                    position = serde_json::from_value(stored).unwrap();
+                    tokens.push(position.token.clone());
+                }
+                None => break,
+            }
+        }
+        Ok(tokens)
+    }
+
+    #[test]
+    fn strategies_count_as_the_format_says() {
+        for (strategy, pages, tokens) in [
+            ("{type: PageIncrement, page_size: 2}", &[(2, 0), (2, 2), (1, 1)][..], json!([null, 1, 2])),
+            ("{type: PageIncrement, start_from_page: 1, inject_on_first_request: true}", &[(5, 5), (0, 0)], json!([1, 2])),
+            ("{type: OffsetIncrement, page_size: '2'}", &[(2, 2), (2, 1), (0, 0)], json!([null, 2, 4])),
+            ("{type: OffsetIncrement, page_size: 2, inject_on_first_request: true}", &[(2, 2), (1, 1)], json!([0, 2])),
+            ("{type: CursorPagination, cursor_value: '{{ response.next }}', stop_condition: '{{ response.done }}'}", &[(1, 1), (0, 0), (1, 1)], json!([null, "n0", "n1"])),
+            ("{type: CursorPagination, cursor_value: '{{ response.nothing }}'}", &[(1, 1), (1, 1)], json!([null])),
+            ("{type: CursorPagination, page_size: 2, cursor_value: '{{ last_page_size }}', stop_condition: '{{ last_page_size < 2 }}'}", &[(2, 2), (2, 1)], json!([null, 2])),
+        ] {
+            assert_eq!(Value::Array(walk(strategy, pages).unwrap()), tokens, "{strategy}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_something_missing_is_an_error_in_the_cursor_value() {
+        let strategy = "{type: CursorPagination, cursor_value: '{{ response.a.b }}'}";
+        assert_eq!(
+            walk(strategy, &[(1, 1)]).unwrap_err().code(),
+            "template_undefined"
+        );
+    }
+
+    #[test]
+    fn repeated_tokens_end_in_an_error() {
+        let strategy = "{type: CursorPagination, cursor_value: 'same'}";
+        assert_eq!(
+            walk(strategy, &[(1, 1); 5]).unwrap_err().code(),
+            "pagination_loop"
+        );
+    }
+
+    proptest! {
+        /// I4: a cycle of any length is found within a few rounds, and nothing else is.
+        #[test]
+        fn cycles_are_found_and_only_cycles(lead in 0_usize..40, length in 1_usize..40) {
+            let mut cycle = Cycle::default();
+            let mut found = None;
+            for step in 0..(lead + length) * 8 + 8 {
+                let value = if step < lead { step } else { lead + (step - lead) % length };
+                if cycle.repeats(Hash::of_bytes(&value.to_le_bytes())) {
+                    found = Some(step);
+                    break;
+                }
+            }
+            prop_assert!(found.is_some_and(|step| step >= length));
+            let mut straight = Cycle::default();
+            for step in 0..500_usize {
+                prop_assert!(!straight.repeats(Hash::of_bytes(&step.to_le_bytes())));
+            }
+        }
+    }
+}

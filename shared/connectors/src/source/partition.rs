@@ -1,0 +1,289 @@
+//! Partition routers: which parts a stream is read in.
+
+use minijinja::value::Value as Jinja;
+use serde_json::{Map, Value};
+use sluice_core::{Error, Result};
+
+use super::{
+    manifest::{Component, falsy},
+    request::{Injection, RequestOption},
+    stream::Stream,
+    template::{Scope, Template, Templates, python},
+};
+
+/// More partitions than this are refused: they would be as many tasks.
+pub const MAX_PARTITIONS: usize = 200_000;
+
+/// How a stream is divided.
+#[derive(Debug)]
+pub enum Router {
+    /// One empty partition.
+    None,
+    List(ListRouter),
+    Substream(Vec<Parent>),
+    /// The cartesian product, first router outermost.
+    Product(Vec<Router>),
+}
+
+/// `ListPartitionRouter`.
+#[derive(Debug)]
+pub struct ListRouter {
+    values: Values,
+    field: Template,
+    option: Option<RequestOption>,
+}
+
+#[derive(Debug)]
+enum Values {
+    Each(Vec<Template>),
+    Whole(Template),
+}
+
+/// `ParentStreamConfig`.
+#[derive(Debug)]
+pub struct Parent {
+    pub stream: Box<Stream>,
+    key: Vec<String>,
+    field: Template,
+    option: Option<RequestOption>,
+    extra_fields: Vec<Vec<String>>,
+}
+
+/// A part of a stream: what tells it apart, and fields that only travel along.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Partition {
+    pub values: Map<String, Value>,
+    pub extra: Map<String, Value>,
+}
+
+impl Router {
+    /// Builds the router of a retriever; a list is a product.
+    pub fn build(components: &[Component<'_>], templates: &mut Templates) -> Result<Self> {
+        let mut routers = components
+            .iter()
+            .map(|component| Self::build_one(component, templates))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(match routers.len() {
+            0 => Self::None,
+            1 => routers.pop().unwrap_or(Self::None),
+            _ => Self::Product(routers),
+        })
+    }
+
+    fn build_one(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+        component.without_class()?;
+        match component.kind() {
+            "ListPartitionRouter" => Ok(Self::List(ListRouter {
+                values: match component.get("values") {
+                    Some(Value::Array(_)) => {
+                        Values::Each(component.template_list("values", templates)?)
+                    }
+                    _ => Values::Whole(
+                        component
+                            .template("values", templates)?
+                            .ok_or_else(|| component.invalid("values", "is missing"))?,
+                    ),
+                },
+                field: component
+                    .template("cursor_field", templates)?
+                    .ok_or_else(|| component.invalid("cursor_field", "is missing"))?,
+                option: option(component, templates)?,
+            })),
+            "SubstreamPartitionRouter" => component
+                .children("parent_stream_configs")?
+                .iter()
+                .map(|parent| Parent::build(parent, templates))
+                .collect::<Result<_>>()
+                .map(Self::Substream),
+            _ => Err(component.unsupported()),
+        }
+    }
+
+    /// What a partition puts into each request.
+    pub fn injections(&self, partition: &Partition, scope: &Scope<'_>) -> Result<Vec<Injection>> {
+        let mut all = Vec::new();
+        self.inject(partition, scope, &mut all)?;
+        Ok(all)
+    }
+
+    fn inject(
+        &self,
+        partition: &Partition,
+        scope: &Scope<'_>,
+        all: &mut Vec<Injection>,
+    ) -> Result<()> {
+        let mut one = |option: &Option<RequestOption>, field: &Template| -> Result<()> {
+            let Some(option) = option else {
+                return Ok(());
+            };
+            let value = partition.values.get(&field.text(scope)?);
+            if let Some(value) = value.filter(|value| !falsy(value)) {
+                let injection = option.inject(value.clone(), scope)?;
+                // On equal keys the first router wins.
+                let taken = all
+                    .iter()
+                    .any(|known| known.place == injection.place && known.path == injection.path);
+                if !taken {
+                    all.push(injection);
+                }
+            }
+            Ok(())
+        };
+        match self {
+            Self::None => Ok(()),
+            Self::List(router) => one(&router.option, &router.field),
+            Self::Substream(parents) => parents
+                .iter()
+                .try_for_each(|parent| one(&parent.option, &parent.field)),
+            Self::Product(routers) => routers
+                .iter()
+                .try_for_each(|router| router.inject(partition, scope, all)),
+        }
+    }
+}
+
+fn option(component: &Component<'_>, templates: &mut Templates) -> Result<Option<RequestOption>> {
+    component
+        .child("request_option")?
+        .map(|child| RequestOption::build(&child, templates))
+        .transpose()
+}
+
+impl ListRouter {
+    /// One partition per value.
+    pub fn partitions(&self, scope: &Scope<'_>) -> Result<Vec<Partition>> {
+        let field = self.field.text(scope)?;
+        let values = match &self.values {
+            Values::Each(values) => values
+                .iter()
+                .map(|value| value.value(scope))
+                .collect::<Result<Vec<_>>>()?,
+            Values::Whole(template) => match template.value(scope)? {
+                Value::Array(values) => values,
+                _ => {
+                    return Err(Error::config(
+                        "partition_values_invalid",
+                        "the values of a list partition router are no list",
+                    ));
+                }
+            },
+        };
+        Ok(values
+            .into_iter()
+            .map(|value| Partition {
+                values: Map::from_iter([(field.clone(), value)]),
+                extra: Map::new(),
+            })
+            .collect())
+    }
+}
+
+impl Parent {
+    fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+        component.without_class()?;
+        if component.kind() != "ParentStreamConfig" || component.get("lazy_read_pointer").is_some()
+        {
+            return Err(component.unsupported());
+        }
+        let key = component
+            .text("parent_key")
+            .ok_or_else(|| component.invalid("parent_key", "is missing"))?;
+        let paths = match component.get("extra_fields") {
+            Some(Value::Array(paths)) => paths
+                .iter()
+                .map(|path| match path {
+                    Value::Array(parts) => parts.iter().map(python::text).collect(),
+                    other => vec![python::text(other)],
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            stream: Box::new(Stream::build(
+                &component.required("stream")?,
+                None,
+                templates,
+            )?),
+            key: key.split('/').map(str::to_owned).collect(),
+            field: component
+                .template("partition_field", templates)?
+                .ok_or_else(|| component.invalid("partition_field", "is missing"))?,
+            option: option(component, templates)?,
+            extra_fields: paths,
+        })
+    }
+
+    /// The partition a parent's record stands for; `None` when it has no key.
+    pub fn partition(
+        &self,
+        record: &Value,
+        parent: &Map<String, Value>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Partition>> {
+        let Some(value) = at(record, &self.key).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let mut values = Map::new();
+        values.insert(self.field.text(scope)?, value.clone());
+        values.insert("parent_slice".into(), Value::Object(parent.clone()));
+        let extra = self
+            .extra_fields
+            .iter()
+            .map(|path| (path.join("."), at(record, path).cloned().unwrap_or_default()))
+            .collect();
+        Ok(Some(Partition { values, extra }))
+    }
+}
+
+fn at<'a>(record: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(record, |value, key| value.get(key))
+}
+
+/// Every combination, first list outermost.
+///
+/// # Errors
+/// `partitions_too_many`.
+pub fn product(lists: Vec<Vec<Partition>>) -> Result<Vec<Partition>> {
+    let mut all = vec![Partition::default()];
+    for list in lists {
+        if all.len().saturating_mul(list.len()) > MAX_PARTITIONS {
+            return Err(too_many());
+        }
+        all = all
+            .iter()
+            .flat_map(|left| {
+                list.iter().map(move |right| {
+                    let mut both = left.clone();
+                    both.values.extend(right.values.clone());
+                    both.extra.extend(right.extra.clone());
+                    both
+                })
+            })
+            .collect();
+    }
+    Ok(all)
+}
+
+/// The refusal of a stream with more than [`MAX_PARTITIONS`] parts.
+pub fn too_many() -> Error {
+    Error::config(
+        "partitions_too_many",
+        format!("the stream divides into more than {MAX_PARTITIONS} partitions"),
+    )
+}
+
+/// What templates see as `stream_slice`: partition and cursor keys, and the three parts by name.
+pub fn slice_value(partition: &Partition, interval: &Map<String, Value>) -> Jinja {
+    let mut all = Map::new();
+    for (name, part) in [
+        ("partition", &partition.values),
+        ("cursor_slice", interval),
+        ("extra_fields", &partition.extra),
+    ] {
+        all.insert(name.to_owned(), Value::Object(part.clone()));
+    }
+    for (key, value) in partition.values.iter().chain(interval) {
+        all.insert(key.clone(), value.clone());
+    }
+    super::template::json::of(&Value::Object(all))
+}

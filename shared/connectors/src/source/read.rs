@@ -1,0 +1,432 @@
+//! Reading: one request, its retries, its judgement, its records.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use chrono::Utc;
+use minijinja::value::Value as Jinja;
+use serde_json::{Map, Value};
+use sluice_core::{Error, ErrorClass, Hash, Result};
+
+use super::{
+    Source,
+    api::Page,
+    cursor::Window,
+    decode::Decoded,
+    errors::{Action, Answer},
+    extract,
+    paginate::{Position, Seen},
+    partition::slice_value,
+    slice::{Progress, Slice},
+    stream::Stream,
+    template::{Scope, json},
+};
+use crate::http::{HeaderMap, Response, header::CONTENT_TYPE};
+
+/// Longer waits are not sat out here: the caller gets the error with the wait and gives its
+/// worker to others.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// An answer judged to hold records.
+struct Fetched {
+    response: Response,
+    decoded: Result<Decoded>,
+    calls: u32,
+}
+
+/// The records of a body.
+struct Extracted {
+    records: Vec<Value>,
+    /// How many there were before filtering.
+    count: usize,
+    hash: Option<Hash>,
+}
+
+impl Source {
+    /// What templates of a request see.
+    fn slice_scope<'a>(&'a self, slice: &'a Slice, interval: &Map<String, Value>) -> Scope<'a> {
+        let value = slice_value(&slice.part(), interval);
+        let mut scope = Scope::new(&self.templates, &self.config);
+        for (name, value) in &slice.extra {
+            scope = scope.with(name, json::of(value));
+        }
+        for name in ["stream_slice", "stream_partition", "stream_interval"] {
+            scope = scope.with(name, value.clone());
+        }
+        scope
+    }
+
+    /// Reads the page a progress points at. `None` when nothing is left.
+    pub(super) async fn page(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        progress: &Progress,
+    ) -> Result<Option<(Page, Progress)>> {
+        if progress.done {
+            return Ok(None);
+        }
+        let window = self.window(stream, slice, progress)?;
+        let interval = match (&stream.cursor, &window) {
+            (Some(cursor), Some(window)) => cursor.interval(window),
+            _ => Map::new(),
+        };
+        let position = progress
+            .page
+            .clone()
+            .unwrap_or_else(|| stream.paginator.start());
+        let token = if position.token.is_null() {
+            Jinja::from(())
+        } else {
+            Jinja::from_pairs([("next_page_token", json::of(&position.token))])
+        };
+        let scope = self
+            .slice_scope(slice, &interval)
+            .with("next_page_token", token);
+        let fetched = self
+            .fetch(stream, slice, window.as_ref(), &position, &scope)
+            .await?;
+        let content_type = fetched
+            .response
+            .header(CONTENT_TYPE.as_str())
+            .map(str::to_owned);
+        let mut page = Page {
+            body: fetched.response.body.clone(),
+            content_type,
+            received_at: Utc::now(),
+            records: Vec::new(),
+            progress: Value::Null,
+            state: None,
+            calls: fetched.calls,
+            error: None,
+        };
+        let step = fetched.decoded.and_then(|decoded| {
+            let fetched = &fetched.response;
+            self.step(
+                stream, slice, progress, &position, window, &scope, fetched, decoded, &mut page,
+            )
+        });
+        match step {
+            Ok(next) => {
+                page.progress = next.to_json()?;
+                Ok(Some((page, next)))
+            }
+            Err(error) => {
+                // The bytes go to the caller all the same (promise I1); the slice ends here.
+                page.records.clear();
+                page.state = None;
+                page.progress = progress.to_json()?;
+                page.error = Some(error.connection(&self.connection));
+                let end = Progress {
+                    done: true,
+                    ..progress.clone()
+                };
+                Ok(Some((page, end)))
+            }
+        }
+    }
+
+    fn window(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        progress: &Progress,
+    ) -> Result<Option<Window>> {
+        let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor) else {
+            return Ok(None);
+        };
+        let scope = Scope::new(&self.templates, &self.config);
+        let from = progress.window.unwrap_or(range.start);
+        cursor.window(range, from, &scope).map(Some)
+    }
+
+    /// Fills the page with its records and finds out where reading goes on.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything a page's meaning depends on, used in this one place"
+    )]
+    fn step(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        progress: &Progress,
+        position: &Position,
+        window: Option<Window>,
+        scope: &Scope<'_>,
+        response: &Response,
+        decoded: Decoded,
+        page: &mut Page,
+    ) -> Result<Progress> {
+        let answer = decoded.response.clone();
+        let extracted = self.extract(stream, slice, decoded, scope)?;
+        let mut next = Progress {
+            window: window.map(|window| window.start),
+            highest: progress.highest,
+            ..Progress::default()
+        };
+        if let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor) {
+            let highest = cursor.highest(&extracted.records, range, scope)?;
+            next.highest = next.highest.max(highest);
+        }
+        let seen = Seen {
+            response: &answer,
+            headers: link_headers(&response.headers),
+            extracted: extracted.count,
+            emitted: extracted.records.len(),
+            last_record: extracted.records.last(),
+            records_hash: extracted.hash,
+        };
+        let more = if response.status.as_u16() >= 400 {
+            None
+        } else {
+            stream.paginator.next(position, &seen, scope)?
+        };
+        match more {
+            Some(position) => next.page = Some(position),
+            None => {
+                let following = window.and_then(|window| window.next);
+                next.window = following;
+                next.done = following.is_none();
+                // A single record's run drops the others, so it must not move the state.
+                if let (Some(cursor), Some(range), None) =
+                    (&stream.cursor, &slice.cursor, &slice.record)
+                {
+                    page.state = cursor
+                        .state(range, next.highest, scope)?
+                        .map(|state| (slice.partition_key(), state));
+                }
+            }
+        }
+        page.records = extracted.records;
+        Ok(next)
+    }
+
+    /// Makes the call, judges the answer, and tries again as the manifest says.
+    async fn fetch(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        window: Option<&Window>,
+        position: &Position,
+        scope: &Scope<'_>,
+    ) -> Result<Fetched> {
+        let errors = &stream.requester.errors;
+        let mut calls = 0;
+        loop {
+            let (mut injections, path) = stream.paginator.injections(position, scope)?;
+            if position.token.is_null() || !stream.drop_slice_options_on_pages {
+                injections.extend(stream.router.injections(&slice.part(), scope)?);
+                if let (Some(cursor), Some(window)) = (&stream.cursor, window) {
+                    injections.extend(cursor.injections(window, scope)?);
+                }
+            }
+            let request = stream
+                .requester
+                .request(scope, injections, path.as_deref())?;
+            let address = request.url.clone();
+            calls += 1;
+            let (error, headers) = match self.http.send(request).await {
+                Err(error) => match error.class() {
+                    ErrorClass::Network | ErrorClass::Timeout => (error, None),
+                    _ => return Err(error),
+                },
+                Ok(response) => {
+                    let decoded = self.decode(stream, &response, scope)?;
+                    let lenient;
+                    let view = match &decoded {
+                        Ok(decoded) => decoded,
+                        Err(_) => {
+                            lenient = stream.decoder.decode_error(&[], None);
+                            &lenient
+                        }
+                    };
+                    let mut plain = address;
+                    plain.set_query(None);
+                    let judged = scope
+                        .clone()
+                        .with("request_url", Jinja::from(plain.as_str()));
+                    let answer = Answer {
+                        status: response.status,
+                        headers: &response.headers,
+                        decoded: view,
+                    };
+                    match errors.judge(&answer, &judged)? {
+                        Action::Success | Action::Ignore => {
+                            return Ok(Fetched {
+                                response,
+                                decoded,
+                                calls,
+                            });
+                        }
+                        Action::Fail(error) => return Err(error),
+                        Action::Retry(error) | Action::RateLimited(error) => {
+                            (error, Some(response.headers))
+                        }
+                    }
+                }
+            };
+            let wait = errors.wait(calls, headers.as_ref(), scope, Utc::now())?;
+            if calls > errors.max_retries() {
+                return Err(match headers.and_then(|headers| {
+                    crate::http::retry_after(&headers, Utc::now())
+                }) {
+                    Some(asked) => error.retry_after(asked),
+                    None => error,
+                });
+            }
+            if wait > MAX_WAIT {
+                return Err(error.retry_after(wait));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Decodes an answer; one with an error status only as far as it can be.
+    fn decode(
+        &self,
+        stream: &Stream,
+        response: &Response,
+        scope: &Scope<'_>,
+    ) -> Result<Result<Decoded>> {
+        let content_type = response.header(CONTENT_TYPE.as_str());
+        if response.status.as_u16() >= 400 {
+            return Ok(Ok(stream.decoder.decode_error(&response.body, content_type)));
+        }
+        let path = stream.selector.extractor.segments(scope)?;
+        let at = extract::is_plain(&path).then_some(path.as_slice());
+        Ok(stream.decoder.decode(&response.body, content_type, at))
+    }
+
+    fn extract(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        decoded: Decoded,
+        scope: &Scope<'_>,
+    ) -> Result<Extracted> {
+        let raw = match decoded.streamed {
+            Some(records) => records,
+            None => {
+                let path = stream.selector.extractor.segments(scope)?;
+                let mut all = Vec::new();
+                for body in &decoded.bodies {
+                    all.extend(extract::records(body, &path)?);
+                }
+                all
+            }
+        };
+        let count = raw.len();
+        let hash = (stream.paginator.is_active() && !raw.is_empty())
+            .then(|| serde_json::to_vec(&raw).map(|bytes| Hash::of_bytes(&bytes)).ok())
+            .flatten();
+        let mut records = Vec::with_capacity(count);
+        for record in raw {
+            let Some(record) = stream.selector.apply(record, scope)? else {
+                continue;
+            };
+            if let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor)
+                && cursor.client_side
+                && !cursor.contains(&record, range, scope)?
+            {
+                continue;
+            }
+            if is_wanted(stream, slice, &record, scope)? {
+                records.push(record);
+            }
+        }
+        Ok(Extracted {
+            records,
+            count,
+            hash,
+        })
+    }
+
+    /// The records in a stored body.
+    pub(super) fn records_in(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        body: &Bytes,
+        content_type: Option<&str>,
+    ) -> Result<Vec<Value>> {
+        let interval = match (&stream.cursor, slice.whole()) {
+            (Some(cursor), Some(window)) => cursor.interval(&window),
+            _ => Map::new(),
+        };
+        let scope = self
+            .slice_scope(slice, &interval)
+            .with("next_page_token", Jinja::from(()));
+        let path = stream.selector.extractor.segments(&scope)?;
+        let at = extract::is_plain(&path).then_some(path.as_slice());
+        let decoded = stream.decoder.decode(body, content_type, at)?;
+        Ok(self.extract(stream, slice, decoded, &scope)?.records)
+    }
+}
+
+/// Whether a run for a single record wants this one.
+fn is_wanted(stream: &Stream, slice: &Slice, record: &Value, scope: &Scope<'_>) -> Result<bool> {
+    let Some(wanted) = &slice.record else {
+        return Ok(true);
+    };
+    if let Some(condition) = &stream.single.record {
+        let scope = scope
+            .clone()
+            .with("record", json::of(record))
+            .with("record_id", Jinja::from(wanted.as_str()));
+        return condition.truth(&scope);
+    }
+    Ok(match stream.primary_key.as_slice() {
+        [key] => record
+            .get(key)
+            .is_some_and(|value| super::template::python::text(value).trim() == wanted.trim()),
+        _ => true,
+    })
+}
+
+/// Headers for pagination: names as sent, `link` taken apart into `{rel: {url, rel}}`.
+fn link_headers(headers: &HeaderMap) -> Jinja {
+    let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    for (name, value) in headers {
+        if let Ok(text) = value.to_str() {
+            all.insert(name.as_str().to_owned(), Value::from(text));
+        }
+    }
+    if let Some(link) = all.get("link").and_then(Value::as_str) {
+        let mut rels = Map::new();
+        for part in link.split(",<").flat_map(|part| part.split(", <")) {
+            let Some((url, parameters)) = part.trim_start_matches([' ', '<']).split_once('>') else {
+                continue;
+            };
+            for parameter in parameters.split(';') {
+                let Some((name, rel)) = parameter.split_once('=') else {
+                    continue;
+                };
+                if name.trim() == "rel" {
+                    let rel = rel.trim().trim_matches('"');
+                    rels.insert(
+                        rel.to_owned(),
+                        serde_json::json!({"url": url, "rel": rel}),
+                    );
+                }
+            }
+        }
+        all.insert("link".into(), Value::Object(rels));
+    }
+    Jinja::from_pairs(all.iter().map(|(name, value)| (name.as_str(), json::of(value))))
+}
+
+/// The page of a caller that cannot use a page with an error.
+pub(super) fn whole(page: Page) -> Result<Page> {
+    match page.error {
+        Some(error) => Err(error),
+        None => Ok(page),
+    }
+}
+
+/// The refusal of a stream the manifest does not have.
+pub(super) fn unknown_stream(name: &str) -> Error {
+    Error::config(
+        "stream_unknown",
+        format!("the connector has no stream `{name}`"),
+    )
+}

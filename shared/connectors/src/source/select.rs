@@ -1,0 +1,375 @@
+//! From extracted records to emitted ones: filter and transformations.
+
+use std::sync::Arc;
+
+use minijinja::value::Value as Jinja;
+use serde_json::{Map, Value};
+use sluice_core::{Error, Result};
+
+use super::{
+    extract::{Extractor, glob},
+    manifest::Component,
+    template::{Scope, Template, Templates, json},
+};
+
+/// `RecordSelector` together with the stream's transformations.
+#[derive(Debug)]
+pub struct Selector {
+    pub extractor: Extractor,
+    filter: Option<Template>,
+    transformations: Vec<Transformation>,
+    transform_first: bool,
+}
+
+#[derive(Debug)]
+enum Transformation {
+    Add(Vec<AddedField>),
+    Remove {
+        pointers: Vec<Vec<String>>,
+        condition: Option<Template>,
+    },
+}
+
+#[derive(Debug)]
+struct AddedField {
+    path: Vec<Template>,
+    value: Template,
+    kind: Option<ValueType>,
+    condition: Option<Template>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ValueType {
+    Text,
+    Number,
+    Integer,
+    Boolean,
+}
+
+impl Selector {
+    /// Builds from the selector component and the stream's `transformations`.
+    pub fn build(
+        selector: &Component<'_>,
+        transformations: &[Component<'_>],
+        templates: &mut Templates,
+        transform_first_by_default: bool,
+    ) -> Result<Self> {
+        selector.without_class()?;
+        if selector.kind() != "RecordSelector" {
+            return Err(selector.unsupported());
+        }
+        let filter = match selector.child("record_filter")? {
+            Some(filter) if filter.kind() == "RecordFilter" => {
+                filter.without_class()?;
+                // An empty condition drops everything.
+                Some(match filter.template("condition", templates)? {
+                    Some(condition) => condition,
+                    None => templates.compile("", &Jinja::UNDEFINED)?,
+                })
+            }
+            Some(filter) => return Err(filter.unsupported()),
+            None => None,
+        };
+        Ok(Self {
+            extractor: Extractor::build(&selector.required("extractor")?, templates)?,
+            filter,
+            transformations: transformations
+                .iter()
+                .map(|component| Transformation::build(component, templates))
+                .collect::<Result<_>>()?,
+            transform_first: match selector.get("transform_before_filtering") {
+                Some(_) => selector.flag("transform_before_filtering"),
+                None => transform_first_by_default,
+            },
+        })
+    }
+
+    /// The record as emitted; `None` when the filter drops it.
+    pub fn apply(&self, record: Value, scope: &Scope<'_>) -> Result<Option<Value>> {
+        let Value::Object(mut record) = record else {
+            return Ok(None);
+        };
+        if self.transform_first {
+            record = self.transform(record, scope)?;
+        }
+        let Some(mut record) = self.keep(record, scope)? else {
+            return Ok(None);
+        };
+        if !self.transform_first {
+            record = self.transform(record, scope)?;
+        }
+        Ok(Some(Value::Object(record)))
+    }
+
+    fn keep(
+        &self,
+        record: Map<String, Value>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Map<String, Value>>> {
+        let Some(filter) = &self.filter else {
+            return Ok(Some(record));
+        };
+        let (keep, record) = evaluate(filter, record, scope, |filter, scope| filter.truth(scope))?;
+        Ok(keep.then_some(record))
+    }
+
+    fn transform(
+        &self,
+        mut record: Map<String, Value>,
+        scope: &Scope<'_>,
+    ) -> Result<Map<String, Value>> {
+        for transformation in &self.transformations {
+            record = transformation.apply(record, scope)?;
+        }
+        Ok(record)
+    }
+}
+
+/// Evaluates a template over a record without copying the record.
+pub fn evaluate<T>(
+    template: &Template,
+    record: Map<String, Value>,
+    scope: &Scope<'_>,
+    evaluate: impl FnOnce(&Template, &Scope<'_>) -> Result<T>,
+) -> Result<(T, Map<String, Value>)> {
+    if !template.uses("record") {
+        return Ok((evaluate(template, scope)?, record));
+    }
+    let record = Arc::new(record);
+    let result = evaluate(
+        template,
+        &scope.clone().with("record", json::shared(&record)),
+    )?;
+    let record = Arc::try_unwrap(record).unwrap_or_else(|shared| (*shared).clone());
+    Ok((result, record))
+}
+
+impl Transformation {
+    fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+        component.without_class()?;
+        match component.kind() {
+            "AddFields" => component
+                .children("fields")?
+                .iter()
+                .map(|field| AddedField::build(field, component, templates))
+                .collect::<Result<_>>()
+                .map(Self::Add),
+            "RemoveFields" => Ok(Self::Remove {
+                pointers: match component.get("field_pointers") {
+                    Some(Value::Array(pointers)) => pointers.iter().map(pointer).collect(),
+                    _ => Vec::new(),
+                },
+                condition: component
+                    .template("condition", templates)?
+                    .filter(|condition| !condition.source().is_empty()),
+            }),
+            _ => Err(component.unsupported()),
+        }
+    }
+
+    fn apply(
+        &self,
+        mut record: Map<String, Value>,
+        scope: &Scope<'_>,
+    ) -> Result<Map<String, Value>> {
+        match self {
+            Self::Add(fields) => {
+                for field in fields {
+                    record = field.apply(record, scope)?;
+                }
+                Ok(record)
+            }
+            Self::Remove {
+                pointers,
+                condition,
+            } => {
+                let remove = |value: &Value| match condition {
+                    None => Ok(true),
+                    Some(condition) => {
+                        condition.truth(&scope.clone().with("property", json::of(value)))
+                    }
+                };
+                let mut value = Value::Object(record);
+                for pointer in pointers {
+                    remove_at(&mut value, pointer, &remove)?;
+                }
+                match value {
+                    Value::Object(map) => Ok(map),
+                    _ => Ok(Map::new()),
+                }
+            }
+        }
+    }
+}
+
+fn pointer(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(parts) => parts
+            .iter()
+            .map(crate::source::template::python::text)
+            .collect(),
+        other => vec![crate::source::template::python::text(other)],
+    }
+}
+
+/// Missing is ignored; a list element becomes null instead of vanishing.
+fn remove_at(
+    value: &mut Value,
+    pointer: &[String],
+    remove: &impl Fn(&Value) -> Result<bool>,
+) -> Result<()> {
+    let Some((first, rest)) = pointer.split_first() else {
+        return Ok(());
+    };
+    match value {
+        Value::Object(map) => {
+            let keys: Vec<String> = map.keys().filter(|key| glob(first, key)).cloned().collect();
+            for key in keys {
+                let Some(child) = map.get_mut(&key) else {
+                    continue;
+                };
+                if rest.is_empty() {
+                    if remove(child)? {
+                        map.shift_remove(&key);
+                    }
+                } else {
+                    remove_at(child, rest, remove)?;
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, child) in items.iter_mut().enumerate() {
+                if !glob(first, &index.to_string()) {
+                    continue;
+                }
+                if rest.is_empty() {
+                    if remove(child)? {
+                        *child = Value::Null;
+                    }
+                } else {
+                    remove_at(child, rest, remove)?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl AddedField {
+    fn build(
+        field: &Component<'_>,
+        owner: &Component<'_>,
+        templates: &mut Templates,
+    ) -> Result<Self> {
+        let path = field.template_list("path", templates)?;
+        if path.is_empty() {
+            return Err(field.invalid("path", "is missing"));
+        }
+        let condition = match field.template("condition", templates)? {
+            Some(condition) => Some(condition),
+            None => owner.template("condition", templates)?,
+        };
+        Ok(Self {
+            path,
+            value: field
+                .template("value", templates)?
+                .ok_or_else(|| field.invalid("value", "is missing"))?,
+            kind: match field.text("value_type") {
+                None => None,
+                Some("string") => Some(ValueType::Text),
+                Some("number") => Some(ValueType::Number),
+                Some("integer") => Some(ValueType::Integer),
+                Some("boolean") => Some(ValueType::Boolean),
+                Some(_) => return Err(field.invalid("value_type", "is unknown")),
+            },
+            condition: condition.filter(|condition| !condition.source().is_empty()),
+        })
+    }
+
+    fn apply(&self, record: Map<String, Value>, scope: &Scope<'_>) -> Result<Map<String, Value>> {
+        let kind = self.kind;
+        let (value, mut record) = evaluate(&self.value, record, scope, |template, scope| {
+            match kind {
+                None => template.value(scope),
+                Some(kind) => template.value_if(scope, |value| kind.accepts(value)),
+            }
+        })?;
+        let path: Vec<String> = self
+            .path
+            .iter()
+            .map(|part| part.text(scope))
+            .collect::<Result<_>>()?;
+        if let Some(condition) = &self.condition {
+            let scope = scope
+                .clone()
+                .with("value", json::of(&value))
+                .with("path", Jinja::from(path.clone()));
+            let (add, back) = evaluate(condition, record, &scope, |template, scope| {
+                template.truth(scope)
+            })?;
+            record = back;
+            if !add {
+                return Ok(record);
+            }
+        }
+        let mut target = Value::Object(record);
+        set(&mut target, &path, value)?;
+        match target {
+            Value::Object(map) => Ok(map),
+            _ => Ok(Map::new()),
+        }
+    }
+}
+
+impl ValueType {
+    /// `number` takes floats only, `integer` whole numbers and booleans, as in the reference.
+    fn accepts(self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Number => value.is_f64(),
+            Self::Integer => value.is_i64() || value.is_u64() || value.is_boolean(),
+            Self::Boolean => value.is_boolean(),
+        }
+    }
+}
+
+/// Longest list a path may create by naming a large index.
+const MAX_INDEX: usize = 10_000;
+
+fn set(target: &mut Value, path: &[String], value: Value) -> Result<()> {
+    let in_the_way = || {
+        Error::validation(
+            "field_in_the_way",
+            "a field to be added lies below a plain value",
+        )
+    };
+    let Some((first, rest)) = path.split_first() else {
+        *target = value;
+        return Ok(());
+    };
+    match target {
+        Value::Object(map) => {
+            let child = map.entry(first.clone()).or_insert(Value::Null);
+            if child.is_null() && !rest.is_empty() {
+                *child = Value::Object(Map::new());
+            }
+            set(child, rest, value)
+        }
+        Value::Array(items) => {
+            let index: usize = first.parse().map_err(|_| in_the_way())?;
+            if index > MAX_INDEX {
+                return Err(in_the_way());
+            }
+            while items.len() <= index {
+                items.push(Value::Null);
+            }
+            let child = items.get_mut(index).ok_or_else(in_the_way)?;
+            if child.is_null() && !rest.is_empty() {
+                *child = Value::Object(Map::new());
+            }
+            set(child, rest, value)
+        }
+        _ => Err(in_the_way()),
+    }
+}

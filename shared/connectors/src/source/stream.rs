@@ -1,0 +1,169 @@
+//! A stream built from its component.
+
+use serde_json::Value;
+use sluice_core::{EntityType, Result};
+use url::Url;
+
+use super::{
+    api::StreamInfo,
+    cursor::Cursor,
+    decode::{Decoder, XmlOptions},
+    manifest::Component,
+    paginate::Paginator,
+    partition::Router,
+    request::Requester,
+    select::Selector,
+    template::{Template, Templates, python},
+};
+
+/// `DeclarativeStream` with a `SimpleRetriever`.
+#[derive(Debug)]
+pub struct Stream {
+    pub name: String,
+    pub primary_key: Vec<String>,
+    pub entity_type: Option<EntityType>,
+    pub requester: Requester,
+    pub decoder: Decoder,
+    pub selector: Selector,
+    pub paginator: Paginator,
+    pub router: Router,
+    pub cursor: Option<Cursor>,
+    /// Slice options are left out of requests that carry a page token.
+    pub drop_slice_options_on_pages: bool,
+    pub single: Single,
+}
+
+/// How to find one record; our own settings.
+#[derive(Debug, Default)]
+pub struct Single {
+    /// Over `stream_slice` and `record_id`: can the slice hold it?
+    pub slice: Option<Template>,
+    /// Over `record`, `stream_slice` and `record_id`: is this it?
+    pub record: Option<Template>,
+}
+
+impl Stream {
+    /// Builds a stream; `ours` are its settings below `metadata.sluice.streams`.
+    pub fn build(
+        component: &Component<'_>,
+        ours: Option<&Component<'_>>,
+        templates: &mut Templates,
+    ) -> Result<Self> {
+        component.without_class()?;
+        if component.kind() != "DeclarativeStream" {
+            return Err(component.unsupported());
+        }
+        let retriever = component.required("retriever")?;
+        retriever.without_class()?;
+        if retriever.kind() != "SimpleRetriever" {
+            return Err(retriever.unsupported());
+        }
+        let cursor = component
+            .child("incremental_sync")?
+            .map(|cursor| Cursor::build(&cursor, templates))
+            .transpose()?;
+        let paginator = match retriever.child("paginator")? {
+            Some(paginator) => Paginator::build(Some(&paginator), templates)?,
+            None => Paginator::build(None, templates)?,
+        };
+        let single = match ours.map(|ours| ours.child("single")).transpose()?.flatten() {
+            Some(single) => Single {
+                slice: single.template("slice", templates)?,
+                record: single.template("record", templates)?,
+            },
+            None => Single::default(),
+        };
+        Ok(Self {
+            name: name_of(component),
+            primary_key: primary_key(component.get("primary_key")),
+            entity_type: ours
+                .and_then(|ours| ours.text("entity_type"))
+                .map(EntityType::from),
+            requester: Requester::build(&retriever.required("requester")?, templates)?,
+            decoder: decoder(&retriever)?,
+            selector: Selector::build(
+                &retriever.required("record_selector")?,
+                &component.children("transformations")?,
+                templates,
+                cursor.as_ref().is_some_and(|cursor| cursor.client_side),
+            )?,
+            paginator,
+            router: Router::build(&retriever.children("partition_router")?, templates)?,
+            cursor,
+            drop_slice_options_on_pages: retriever
+                .flag("ignore_stream_slicer_parameters_on_paginated_requests"),
+            single,
+        })
+    }
+
+    pub fn info(&self) -> StreamInfo {
+        StreamInfo {
+            name: self.name.clone(),
+            entity_type: self.entity_type.clone(),
+            primary_key: self.primary_key.clone(),
+            incremental: self.cursor.is_some(),
+        }
+    }
+
+    /// Fixed addresses it calls, parents' included.
+    pub fn fixed_urls(&self, urls: &mut Vec<Url>) {
+        urls.extend(self.requester.fixed_url());
+        self.router_urls(&self.router, urls);
+    }
+
+    fn router_urls(&self, router: &Router, urls: &mut Vec<Url>) {
+        match router {
+            Router::None | Router::List(_) => {}
+            Router::Substream(parents) => parents
+                .iter()
+                .for_each(|parent| parent.stream.fixed_urls(urls)),
+            Router::Product(routers) => routers
+                .iter()
+                .for_each(|router| self.router_urls(router, urls)),
+        }
+    }
+}
+
+/// A stream's name; from its parameters when it has no field of its own.
+pub fn name_of(component: &Component<'_>) -> String {
+    component.text("name").unwrap_or("").to_owned()
+}
+
+/// A string, a list, or a list of lists (flattened).
+pub fn primary_key(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Array(items)) => items
+            .iter()
+            .flat_map(|item| primary_key(Some(item)))
+            .collect(),
+        Some(Value::String(text)) if text.is_empty() => Vec::new(),
+        Some(value) => vec![python::text(value)],
+        None => Vec::new(),
+    }
+}
+
+fn decoder(retriever: &Component<'_>) -> Result<Decoder> {
+    let Some(component) = retriever.child("decoder")? else {
+        return Ok(Decoder::Json);
+    };
+    component.without_class()?;
+    let texts = |field: &str| -> Vec<String> {
+        match component.get(field) {
+            Some(Value::Array(items)) => items.iter().map(python::text).collect(),
+            Some(value) => vec![python::text(value)],
+            None => Vec::new(),
+        }
+    };
+    match component.kind() {
+        "JsonDecoder" => Ok(Decoder::Json),
+        "XmlDecoder" => Ok(Decoder::Xml(XmlOptions {
+            strip_prefixes: component.flag("strip_prefixes"),
+            force_list: texts("force_list")
+                .iter()
+                .map(|path| path.split('/').map(str::to_owned).collect())
+                .collect(),
+            nested_xml: texts("nested_xml"),
+        })),
+        _ => Err(component.unsupported()),
+    }
+}

@@ -1,0 +1,264 @@
+//! Macros and filters of the manifest format.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::Utc;
+use fancy_regex::Regex;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use minijinja::{
+    Environment, Error, ErrorKind, State,
+    value::{Kwargs, Rest, Value, ValueKind},
+};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::{
+    moment::{DateValue, DurationValue},
+    python,
+};
+use crate::source::time::{self, Duration, Moment};
+
+/// Hidden name of the run's time, so that "now" can be handed in.
+pub const NOW: &str = "__now";
+
+fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, detail)
+}
+
+fn now(state: &State<'_, '_>) -> Moment {
+    state
+        .lookup(NOW)
+        .and_then(|value| value.downcast_object_ref::<DateValue>().map(|d| d.moment))
+        .unwrap_or_else(|| time::utc(Utc::now()))
+}
+
+/// The value of [`NOW`] in a scope.
+pub fn now_value(moment: Moment) -> Value {
+    DateValue::value(moment)
+}
+
+pub(super) fn add(env: &mut Environment<'_>) {
+    add_time(env);
+    add_text(env);
+    env.add_function("max", |items: Rest<Value>| extreme(items, true));
+    env.add_function("min", |items: Rest<Value>| extreme(items, false));
+    env.add_function("generate_uuid", || uuid::Uuid::new_v4().to_string());
+}
+
+fn add_time(env: &mut Environment<'_>) {
+    env.add_function("now_utc", |state: &State<'_, '_>| {
+        DateValue::value(now(state))
+    });
+    env.add_function("today_utc", |state: &State<'_, '_>| {
+        DateValue::date(now(state))
+    });
+    env.add_function("timestamp", timestamp);
+    env.add_function("str_to_datetime", |text: &str| {
+        time::parse_iso(text)
+            .map(|moment| DateValue::value(time::utc(moment.to_utc())))
+            .ok_or_else(|| invalid("not an ISO date"))
+    });
+    env.add_function(
+        "day_delta",
+        |state: &State<'_, '_>, days: i64, format: Option<&str>, options: Kwargs| {
+            let named: Option<String> = options.get("format")?;
+            let format = format
+                .map(str::to_owned)
+                .or(named)
+                .unwrap_or_else(|| "%Y-%m-%dT%H:%M:%S.%f%z".to_owned());
+            Duration::days(days)
+                .and_then(|duration| duration.after(now(state)))
+                .map(|moment| time::format(&moment, &format))
+                .ok_or_else(|| invalid("outside the calendar"))
+        },
+    );
+    env.add_function("duration", |text: &str| {
+        Duration::parse(text)
+            .map(|duration| Value::from_object(DurationValue(duration)))
+            .ok_or_else(|| invalid("not an ISO duration"))
+    });
+    env.add_function("format_datetime", format_datetime);
+}
+
+/// Seconds since 1970: of a number itself, of a text its ISO reading as a float.
+fn timestamp(value: Value) -> Result<Value, Error> {
+    if value.is_number() {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "Python's int() truncates too; out of range saturates"
+        )]
+        return f64::try_from(value).map(|number| Value::from(number as i64));
+    }
+    let moment = match value.downcast_object_ref::<DateValue>() {
+        Some(date) => Some(date.moment),
+        None => value.as_str().and_then(time::parse_iso),
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "Python gives a float here, with the same loss"
+    )]
+    moment
+        .map(|moment| Value::from(moment.timestamp_micros() as f64 / 1e6))
+        .ok_or_else(|| invalid("not an ISO date"))
+}
+
+fn format_datetime(
+    value: Value,
+    format: &str,
+    input: Option<&str>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let named: Option<String> = options.get("input_format")?;
+    let input = input.map(str::to_owned).or(named);
+    let moment = if let Some(date) = value.downcast_object_ref::<DateValue>() {
+        Some(date.moment)
+    } else if value.is_number() {
+        time::parse(
+            &python::jinja_text(&value),
+            input.as_deref().unwrap_or("%s"),
+        )
+    } else {
+        let text = value.as_str().unwrap_or_default();
+        match input {
+            Some(input) => time::parse(text, &input),
+            None => time::parse_iso(text).map(|moment| time::utc(moment.to_utc())),
+        }
+    };
+    moment
+        .map(|moment| time::format(&moment, format))
+        .ok_or_else(|| invalid("not a date of that format"))
+}
+
+fn extreme(items: Rest<Value>, largest: bool) -> Result<Value, Error> {
+    let items: Vec<Value> = match items.first() {
+        Some(only) if items.len() == 1 && only.kind() != ValueKind::String => {
+            only.try_iter()?.collect()
+        }
+        _ => items.to_vec(),
+    };
+    let found = if largest {
+        items.into_iter().max()
+    } else {
+        items.into_iter().min()
+    };
+    found.ok_or_else(|| invalid("of nothing"))
+}
+
+fn add_text(env: &mut Environment<'_>) {
+    env.add_function("sanitize_url", |text: &str| {
+        url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()
+    });
+    env.add_function("camel_case_to_snake_case", snake_case);
+    env.add_filter("string", |value: Value| match value.kind() {
+        ValueKind::String => python::jinja_text(&value),
+        // Quoted, so that literal reading gives the text back.
+        _ => python::repr(&serde_json::Value::String(
+            python::to_json(&value).to_string(),
+        )),
+    });
+    env.add_filter("join", |items: Value, separator: Option<&str>| {
+        Ok::<_, Error>(
+            items
+                .try_iter()?
+                .map(|item| python::jinja_text(&item))
+                .collect::<Vec<_>>()
+                .join(separator.unwrap_or_default()),
+        )
+    });
+    for name in ["e", "escape"] {
+        env.add_filter(name, |value: Value| escape(&python::jinja_text(&value)));
+    }
+    env.add_filter("base64encode", |text: &str| STANDARD.encode(text));
+    // The reference runtime encodes here too, whatever the name says.
+    env.add_filter("base64binascii_decode", |text: &str| STANDARD.encode(text));
+    env.add_filter("base64decode", |text: &str| {
+        STANDARD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| invalid("not base64 of UTF-8"))
+    });
+    env.add_filter("hash", hash);
+    env.add_filter("hmac", hmac);
+    env.add_filter("regex_search", |value: Value, pattern: &str| {
+        let found = regex(pattern)?
+            .captures(&python::jinja_text(&value))
+            .ok()
+            .flatten()
+            .and_then(|captures| captures.get(1).map(|group| group.as_str().to_owned()));
+        Ok::<_, Error>(found.unwrap_or_default())
+    });
+    env.add_filter(
+        "regex_replace",
+        |value: Value, pattern: &str, replacement: &str| {
+            // Python writes groups as \1 and \g<name>, the library as ${1} and ${name}.
+            let groups = regex(r"\\(\d+)|\\g<(\w+)>")?;
+            let escaped = replacement.replace('$', "$$");
+            let replacement = groups.replace_all(&escaped, "$${$1$2}");
+            Ok::<_, Error>(
+                regex(pattern)?
+                    .replace_all(&python::jinja_text(&value), replacement.as_ref())
+                    .into_owned(),
+            )
+        },
+    );
+}
+
+/// `HTTPServerName` becomes `http_server_name`.
+fn snake_case(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let mut out = String::new();
+    for (index, c) in letters.iter().enumerate() {
+        let previous = index.checked_sub(1).and_then(|at| letters.get(at));
+        let next = letters.get(index + 1);
+        let starts_word = c.is_uppercase()
+            && previous.is_some_and(|previous| {
+                !previous.is_uppercase() || next.is_some_and(|next| next.is_lowercase())
+            })
+            && previous != Some(&'_');
+        if starts_word {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+/// Patterns stand in manifests, values come from outside; back-tracking is bounded by the library.
+fn regex(pattern: &str) -> Result<Regex, Error> {
+    Regex::new(pattern).map_err(|_| invalid("not a regular expression"))
+}
+
+/// XML and HTML escaping as Jinja2 does it.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn hash(value: Value, kind: Option<&str>, salt: Option<&str>) -> Result<String, Error> {
+    let mut text = python::jinja_text(&value);
+    text.push_str(salt.unwrap_or_default());
+    match kind.unwrap_or("md5") {
+        "sha256" => Ok(hex::encode(Sha256::digest(text.as_bytes()))),
+        "sha512" => Ok(hex::encode(Sha512::digest(text.as_bytes()))),
+        _ => Err(invalid("only sha256 and sha512 are available")),
+    }
+}
+
+fn hmac(value: Value, key: &str, kind: Option<&str>) -> Result<String, Error> {
+    if kind.is_some_and(|kind| kind != "sha256") {
+        return Err(invalid("only sha256 is available"));
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
+        .map_err(|_| invalid("the key cannot be used"))?;
+    mac.update(python::jinja_text(&value).as_bytes());
+    Ok(hex::encode(mac.finalize().into_bytes()))
+}
