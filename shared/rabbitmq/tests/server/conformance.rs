@@ -1,12 +1,11 @@
-//! The broker's suite against a real RabbitMQ, a vhost per case.
-
-mod common;
+//! The suite that every broker passes.
 
 use std::{sync::Arc, time::Duration};
 
-use common::Vhost;
 use sluice_rabbitmq::{RabbitBroker, RabbitOptions};
 use sluice_store::broker::Broker;
+
+use crate::vhost::Vhost;
 
 async fn fresh() -> (Arc<dyn Broker>, Vhost) {
     let vhost = Vhost::new();
