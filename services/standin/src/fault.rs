@@ -59,6 +59,8 @@ pub enum FaultKind {
     MissingIds,
     /// ONE: data and an `errors` list together in one HTTP 200.
     PartialErrors,
+    /// Lessen360: any cursor has expired.
+    CursorExpiry,
     /// Records hold a text the reader's schema refuses (dates such as 2025-02-31).
     ImpossibleDates,
 }
@@ -88,6 +90,7 @@ impl FaultKind {
             Self::DuplicateIds => "duplicate_ids",
             Self::MissingIds => "missing_ids",
             Self::PartialErrors => "partial_errors",
+            Self::CursorExpiry => "cursor_expiry",
             Self::ImpossibleDates => "impossible_dates",
         }
     }

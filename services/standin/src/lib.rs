@@ -9,10 +9,15 @@ pub mod compare;
 mod control;
 mod fault;
 mod fault_effect;
+mod fields;
 mod front;
 mod ledger;
+pub mod lessen360;
 mod limit;
+pub mod one;
 mod options;
+mod percent;
+mod random;
 mod server;
 mod words;
 pub mod yardi;
@@ -33,7 +38,8 @@ pub use server::{Handle, serve_router};
 pub fn router(options: Options) -> Router {
     match options.kind {
         Kind::Yardi => yardi::router(yardi::YardiState::new(options)),
-        Kind::One | Kind::Lessen360 => Router::new(),
+        Kind::One => one::router(one::OneState::new(options)),
+        Kind::Lessen360 => lessen360::router(lessen360::Lessen360State::new(options)),
     }
 }
 

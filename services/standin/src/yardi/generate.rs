@@ -2,13 +2,14 @@
 //! that half a million cost no memory.
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime, TimeDelta};
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
 use super::model::{
     Attachment, Content, Occupant, Person, Promotion, Property, Resident, ServiceRequest, Unit,
 };
 use crate::options::Options;
+use crate::random::derive;
 use crate::words::{
     ACCESS, CITIES, DETAILS, FIRST_NAMES, LAST_NAMES, PROBLEMS, STREETS, TECHNICIAN, email, phone,
     pick, weighted,
@@ -718,18 +719,6 @@ fn path_to(status: &str) -> &'static [&'static str] {
         "Canceled" => &["Canceled"],
         _ => &[],
     }
-}
-
-/// A generator of its own for every table, property and position.
-pub(crate) fn derive(seed: u64, table: &str, a: u64, b: u64) -> ChaCha8Rng {
-    let mut key = [0_u8; 32];
-    let name = table.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    for (place, part) in key.chunks_exact_mut(8).zip([seed, name, a, b]) {
-        place.copy_from_slice(&part.to_le_bytes());
-    }
-    ChaCha8Rng::from_seed(key)
 }
 
 /// The bytes of an invented attachment.

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::generate::{Seeded, derive};
+use super::generate::Seeded;
 use super::model::{Attachment, Promotion, Property, Resident, ServiceRequest, Unit};
 use crate::options::Options;
+use crate::random::derive;
 
 /// Changes over the seeded records of one kind. A record is known by its property and its
 /// position; deleted ones leave a gap.
