@@ -133,6 +133,8 @@ pub fn writable(library: &Library, connector: &str) -> Vec<EntityType> {
         |files| {
             files
                 .in_folder("from_canonical", ".vrl")
+                // Names that begin so are shared parts of the others.
+                .filter(|(name, _)| !name.starts_with('_'))
                 .map(|(name, _)| EntityType::from(name))
                 .collect()
         },

@@ -1,0 +1,219 @@
+//! What a claimed push needs: a pure decision from the task alone, before anything is mapped.
+
+use sluice_connectors::target::{Certainty, PushOperation};
+use sluice_core::{EntityType, record::RecordRef};
+use sluice_store::task::PushTask;
+
+/// What comes next for a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Map and send.
+    Send(PushOperation),
+    /// Ask the target first whether it has the record, then create, update or delete.
+    Find,
+    /// A deletion of what the target never had.
+    NothingThere,
+    /// A parent is not linked yet (promise O7).
+    Blocked(RecordRef),
+    /// An earlier create may have happened, and there is no way to tell: a person's work.
+    Unknowable,
+}
+
+/// Decides. `receives` tells whether the target gets an entity type from the record's source: a
+/// parent that never comes is not waited for.
+pub fn decide(
+    task: &PushTask,
+    certainty: Certainty,
+    receives: impl Fn(&EntityType) -> bool,
+) -> Gate {
+    let linked = task
+        .link
+        .as_ref()
+        .is_some_and(|link| link.external_id.is_some());
+    if task.deleted {
+        return match (linked, task.unsettled_version) {
+            (true, _) => Gate::Send(PushOperation::Delete),
+            (false, None) => Gate::NothingThere,
+            (false, Some(_)) if certainty.by_lookup => Gate::Find,
+            (false, Some(_)) => Gate::Unknowable,
+        };
+    }
+    let missing = task
+        .parents
+        .iter()
+        .find(|link| link.external_id.is_none() && receives(&link.parent.entity_type));
+    if let Some(link) = missing {
+        return Gate::Blocked(link.parent.clone());
+    }
+    match (linked, task.unsettled_version) {
+        // Repeating an update with the newest content is harmless.
+        (true, _) => Gate::Send(PushOperation::Update),
+        (false, None) => Gate::Send(PushOperation::Create),
+        (false, Some(_)) if certainty.by_lookup => Gate::Find,
+        (false, Some(_)) if certainty.by_refusal => Gate::Send(PushOperation::Create),
+        // Only the version that may have been created can be repeated under its own key.
+        (false, Some(version)) if certainty.by_key && version == task.version => {
+            Gate::Send(PushOperation::Create)
+        }
+        (false, Some(_)) => Gate::Unknowable,
+    }
+}
+
+/// The key under which a target that knows such keys does a create once.
+pub fn idempotency_key(task: &PushTask) -> String {
+    format!("{}-{}-{}", task.master_id, task.connection_id, task.version)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use sluice_core::{ConnectionId, MasterId, OrganizationId, Priority, TaskId};
+    use sluice_store::task::{Lease, ParentLink, TargetLink};
+
+    use super::*;
+
+    pub(crate) fn task(id: i64, entity: &str) -> PushTask {
+        PushTask {
+            lease: Lease {
+                task_id: TaskId(id),
+                epoch: 1,
+            },
+            organization_id: OrganizationId(1),
+            connection_id: ConnectionId(2),
+            priority: Priority::DEFAULT,
+            master_id: MasterId(id),
+            entity_type: entity.into(),
+            entity_id: format!("yardi:{id}"),
+            source_connection_id: ConnectionId(1),
+            source_system: "yardi".into(),
+            source_id: id.to_string(),
+            version: 3,
+            data: json!({}),
+            deleted: false,
+            parents: Vec::new(),
+            link: None,
+            unsettled_version: None,
+            retry_count: 0,
+            max_retries: 3,
+            traceparent: None,
+        }
+    }
+
+    pub(crate) fn link(external_id: &str) -> Option<TargetLink> {
+        Some(TargetLink {
+            external_id: Some(external_id.into()),
+            pushed_version: Some(1),
+            pushed_hash: None,
+        })
+    }
+
+    const ALL: Certainty = Certainty {
+        by_lookup: true,
+        by_refusal: true,
+        by_key: true,
+    };
+    const KEY_ONLY: Certainty = Certainty {
+        by_lookup: false,
+        by_refusal: false,
+        by_key: true,
+    };
+    const NEITHER: Certainty = Certainty {
+        by_lookup: false,
+        by_refusal: false,
+        by_key: false,
+    };
+
+    fn certainty() -> impl Strategy<Value = Certainty> {
+        any::<(bool, bool, bool)>().prop_map(|(by_lookup, by_refusal, by_key)| Certainty {
+            by_lookup,
+            by_refusal,
+            by_key,
+        })
+    }
+
+    proptest! {
+        /// O1: after an intent nobody settled, a create is only sent where it cannot double.
+        #[test]
+        fn no_blind_second_create(unsettled in 1_i32..4, deleted: bool, certainty in certainty()) {
+            let task = PushTask { unsettled_version: Some(unsettled), deleted, ..task(1, "Location") };
+            match decide(&task, certainty, |_| true) {
+                Gate::Find => prop_assert!(certainty.by_lookup),
+                Gate::Send(PushOperation::Create) => {
+                    let same_key = certainty.by_key && unsettled == task.version;
+                    prop_assert!(!deleted && (certainty.by_refusal || same_key));
+                }
+                Gate::Unknowable => prop_assert!(!certainty.by_lookup),
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+
+        /// O7: nothing is sent before its parents are linked, unless it is a deletion.
+        #[test]
+        fn children_wait_for_the_parents_that_come(
+            parents in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4), linked: bool, certainty in certainty(),
+        ) {
+            let parents: Vec<_> = parents
+                .into_iter()
+                .enumerate()
+                .map(|(index, (comes, linked))| ParentLink {
+                    parent: RecordRef {
+                        entity_type: if comes { "Location".into() } else { "Portfolio".into() },
+                        source_id: index.to_string(),
+                    },
+                    external_id: linked.then(|| "x".to_owned()),
+                })
+                .collect();
+            let waits = parents.iter().any(|parent| {
+                parent.external_id.is_none() && parent.parent.entity_type.as_str() == "Location"
+            });
+            let task = PushTask {
+                parents,
+                link: if linked { link("9") } else { None },
+                ..task(1, "ServiceRequest")
+            };
+            let gate = decide(&task, certainty, |entity| entity.as_str() == "Location");
+            prop_assert_eq!(matches!(gate, Gate::Blocked(_)), waits);
+        }
+    }
+
+    #[test]
+    fn linked_records_are_updated_and_deleted_new_ones_created() {
+        let new = task(1, "Location");
+        let linked = PushTask {
+            link: link("9"),
+            unsettled_version: Some(2),
+            ..new.clone()
+        };
+        let gate = |task: &PushTask| decide(task, ALL, |_| true);
+        assert_eq!(gate(&new), Gate::Send(PushOperation::Create));
+        assert_eq!(gate(&linked), Gate::Send(PushOperation::Update));
+        let gone = PushTask {
+            deleted: true,
+            ..linked
+        };
+        assert_eq!(gate(&gone), Gate::Send(PushOperation::Delete));
+        let never_there = PushTask {
+            deleted: true,
+            ..new
+        };
+        assert_eq!(gate(&never_there), Gate::NothingThere);
+    }
+
+    #[test]
+    fn a_key_repeats_its_own_version_only_and_neither_means_a_person() {
+        let same = PushTask {
+            unsettled_version: Some(3),
+            ..task(1, "Location")
+        };
+        let older = PushTask {
+            unsettled_version: Some(2),
+            ..same.clone()
+        };
+        let gate = |task: &PushTask, certainty| decide(task, certainty, |_| true);
+        assert_eq!(gate(&same, KEY_ONLY), Gate::Send(PushOperation::Create));
+        assert_eq!(gate(&older, KEY_ONLY), Gate::Unknowable);
+        assert_eq!(gate(&same, NEITHER), Gate::Unknowable);
+        assert_eq!(gate(&older, ALL), Gate::Find);
+    }
+}

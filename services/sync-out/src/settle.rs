@@ -1,0 +1,203 @@
+//! Writes outcomes in batches, and acknowledges messages only after the commit.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use sluice_core::{Error, ErrorClass, Timestamp};
+use sluice_runtime::metrics as names;
+use sluice_store::task::{self, Attempt, AttemptError, PushNext, PushSettlement, PushTask};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+
+use crate::{
+    SyncOut, TargetConnection,
+    inbox::{Desk, Ticket},
+    outcome,
+};
+
+/// Outcomes written together.
+const BATCH: usize = 200;
+/// Batches being written at once, so that one travels while another commits.
+const WRITES: usize = 2;
+/// Pause before a failed write is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A claimed push in hand.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) task: PushTask,
+    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) started: Instant,
+    /// Calls made for it so far; a batch's calls count for its first push.
+    pub(crate) calls: u32,
+}
+
+impl Work {
+    pub(crate) fn new(task: PushTask, tickets: Vec<Ticket>, started: Instant) -> Self {
+        Self {
+            task,
+            tickets,
+            started_at: Utc::now(),
+            started,
+            calls: 0,
+        }
+    }
+}
+
+/// A push whose outcome is known, on its way to SQL.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    settlement: PushSettlement,
+    tickets: Vec<Ticket>,
+    claimed: Instant,
+}
+
+impl Settled {
+    /// Ends a push and counts it.
+    pub(crate) fn new(
+        context: &SyncOut,
+        target: &TargetConnection,
+        work: Work,
+        next: PushNext,
+        error: Option<&Error>,
+    ) -> Self {
+        let name = || target.connection.spec.name.clone();
+        let class = error.map_or("none", |error| error.class().as_str());
+        metrics::counter!(
+            names::PUSH_ATTEMPTS,
+            "target" => name(),
+            "entity_type" => work.task.entity_type.to_string(),
+            "outcome" => outcome::word(&next),
+            "error_class" => class
+        )
+        .increment(1);
+        if matches!(next, PushNext::Retry { .. }) {
+            metrics::counter!(
+                names::RETRIES,
+                "queue" => format!("sluice.push.{}.{}", target.organization, name()),
+                "error_class" => class
+            )
+            .increment(1);
+        }
+        if let Some(error) = error {
+            tracing::warn!(
+                target.name = target.connection.spec.name,
+                task.id = work.task.lease.task_id.0,
+                entity.r#type = work.task.entity_type.as_str(),
+                outcome = outcome::word(&next),
+                error.class = class,
+                error.code = error.code(),
+                error = error.message(),
+                "push did not succeed"
+            );
+        }
+        Self {
+            settlement: PushSettlement {
+                lease: work.task.lease,
+                attempt: Attempt {
+                    started_at: work.started_at,
+                    duration: work.started.elapsed(),
+                    calls: work.calls,
+                    error: error.map(AttemptError::from),
+                    worker: context.worker.clone(),
+                    trace_id: work.task.traceparent.as_deref().and_then(task::trace_id),
+                },
+                next,
+            },
+            tickets: work.tickets,
+            claimed: work.started,
+        }
+    }
+}
+
+/// Settles what comes in until nobody can send any more.
+pub(crate) async fn run(
+    context: Arc<SyncOut>,
+    target: Arc<TargetConnection>,
+    mut outcomes: mpsc::Receiver<Settled>,
+    desk: Desk,
+) {
+    let mut writes = JoinSet::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Some(first) = outcomes.recv().await {
+        batch.push(first);
+        let until = Instant::now() + context.settings.linger;
+        while batch.len() < BATCH {
+            let room = BATCH - batch.len();
+            let more = outcomes.recv_many(&mut batch, room);
+            match tokio::time::timeout_at(until, more).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        while writes.len() >= WRITES {
+            writes.join_next().await;
+        }
+        let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+        writes.spawn(write(context.clone(), target.clone(), batch, desk.clone()));
+    }
+    while writes.join_next().await.is_some() {}
+}
+
+/// Writes one batch, again and again while SQL is away and the leases last: what is known now
+/// need not be found out at the target later.
+async fn write(
+    context: Arc<SyncOut>,
+    target: Arc<TargetConnection>,
+    batch: Vec<Settled>,
+    desk: Desk,
+) {
+    let oldest = batch.iter().map(|settled| settled.claimed).min();
+    let give_up = oldest.unwrap_or_else(Instant::now) + context.settings.lease;
+    let (settlements, tickets): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|settled| (settled.settlement, settled.tickets))
+        .unzip();
+    loop {
+        match context.backends.tasks.settle_pushes(&settlements).await {
+            Ok(held) => {
+                let lost = held.iter().filter(|held| !**held).count();
+                if lost > 0 {
+                    tracing::warn!(
+                        target.name = target.connection.spec.name,
+                        pushes = lost,
+                        "leases were lost before their pushes were settled"
+                    );
+                }
+                break;
+            }
+            Err(error) if error.class() == ErrorClass::Validation => {
+                tracing::warn!(error = error.chain(), "settling one by one");
+                one_by_one(&context, &settlements).await;
+                break;
+            }
+            Err(error) if Instant::now() + RETRY_PAUSE < give_up => {
+                tracing::warn!(error = error.chain(), "pushes not settled; trying again");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = error.chain(),
+                    pushes = settlements.len(),
+                    "pushes not settled; they are looked up at the target once their leases end"
+                );
+                break;
+            }
+        }
+    }
+    desk.ack(tickets.into_iter().flatten().collect());
+}
+
+/// One outcome that SQL cannot store must not keep the others from being stored (O8).
+async fn one_by_one(context: &SyncOut, settlements: &[PushSettlement]) {
+    for settlement in settlements {
+        let one = std::slice::from_ref(settlement);
+        if let Err(error) = context.backends.tasks.settle_pushes(one).await {
+            tracing::error!(
+                task.id = settlement.lease.task_id.0,
+                error = error.chain(),
+                "push not settled"
+            );
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How much work of one target is in hand: pure decisions.
+
+use sluice_core::catalogue::RateLimit;
+
+/// Fewer calls per second than this, and a batch waits alone: a second one would wait for its
+/// turn longer than is good for urgent work and for its lease.
+const SLOW: f64 = 0.1;
+/// The broker's bound of unsettled messages per consumer, kept so that one process cannot hold
+/// everything.
+const MOST_PREFETCH: usize = 2_000;
+
+/// Bounds of one target connection in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Pushes claimed together.
+    pub claim: usize,
+    /// Batches in hand at once.
+    pub slots: usize,
+    /// Unsettled messages per class: what is in hand, and a batch to pick from.
+    pub prefetch: u16,
+}
+
+/// The window of a connection. Without limits it is what the settings say. With limits a batch is
+/// about a second's worth, or one call's: what is claimed is sent within seconds, far within its
+/// lease, and urgent work never stands behind more than that.
+///
+/// `batch` and `slots` are the settings; `records_per_call` is what the target takes at once.
+pub fn window(limits: &[RateLimit], batch: usize, slots: usize, records_per_call: usize) -> Window {
+    let batch = batch.max(1);
+    let calls_per_second = limits
+        .iter()
+        .map(|limit| f64::from(limit.calls) / f64::from(limit.per_seconds.max(1)))
+        .fold(f64::INFINITY, f64::min);
+    let (claim, slots) = if calls_per_second.is_finite() {
+        let per_call = records_per_call.max(1);
+        let of_a_second = (calls_per_second * per_call as f64).ceil() as usize;
+        let slots = if calls_per_second < SLOW {
+            1
+        } else {
+            slots.clamp(1, 2)
+        };
+        (of_a_second.max(per_call).min(batch), slots)
+    } else {
+        (batch, slots.max(1))
+    };
+    let prefetch = (claim * (slots + 1)).clamp(2, MOST_PREFETCH);
+    Window {
+        claim,
+        slots,
+        prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limit(calls: u32, per_seconds: u32) -> RateLimit {
+        RateLimit { calls, per_seconds }
+    }
+
+    #[test]
+    fn without_limits_the_settings_count() {
+        let window = window(&[], 200, 3, 1);
+        assert_eq!((window.claim, window.slots, window.prefetch), (200, 3, 800));
+    }
+
+    #[test]
+    fn with_limits_a_batch_is_a_second_or_a_call() {
+        assert_eq!(window(&[limit(60, 60)], 200, 3, 1).claim, 1);
+        assert_eq!(window(&[limit(600, 60)], 200, 3, 1).claim, 10);
+        assert_eq!(window(&[limit(60, 60)], 200, 3, 50).claim, 50);
+        assert_eq!(window(&[limit(1, 60)], 200, 3, 50).claim, 50);
+        assert_eq!(window(&[limit(1, 60)], 200, 3, 50).slots, 1);
+        assert_eq!(window(&[limit(600, 60), limit(30, 60)], 200, 3, 1).claim, 1);
+    }
+
+    proptest! {
+        /// C2: what is in hand can be sent within half of a lease of 75 s.
+        #[test]
+        fn what_is_in_hand_fits_into_a_lease(
+            calls in 1_u32..10_000, per in 1_u32..35, batch in 1_usize..1_000, slots in 1_usize..8, per_call in 1_usize..200,
+        ) {
+            let window = window(&[limit(calls, per)], batch, slots, per_call);
+            let calls_in_hand = (window.claim * window.slots).div_ceil(per_call.min(batch)) as f64;
+            let seconds = calls_in_hand * f64::from(per) / f64::from(calls);
+            prop_assert!(seconds <= 37.5, "{seconds} s for {window:?}");
+            prop_assert!(window.claim >= 1 && window.claim <= batch);
+            prop_assert!(usize::from(window.prefetch) >= window.claim.min(MOST_PREFETCH));
+        }
+    }
+}

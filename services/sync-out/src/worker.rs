@@ -1,0 +1,227 @@
+//! One target connection: slots, picking, claiming.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use sluice_connectors::target::PushOperation;
+use sluice_core::{QueueClass, TaskId};
+use sluice_runtime::{
+    Shutdown, metrics as names,
+    pace::{Again, Pace},
+};
+use sluice_store::task::{Claim, PushTask};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    SyncOut, TargetConnection,
+    deliver::{self, Deadlines, Delivery},
+    inbox::{Desk, Inbox, Intake, Ready, Ticket},
+    picker::Picker,
+    push_queue,
+    settle::{self, Settled, Work},
+    window::{Window, window},
+};
+
+/// Outcomes that may wait to be settled before senders have to wait.
+const SETTLE_BUFFER: usize = 1_000;
+/// A pause of the target longer than this keeps work unclaimed, where priority is still exact.
+const SHORT_PAUSE: Duration = Duration::from_millis(1_500);
+/// Longest wait between two looks whether a pause is over.
+const PAUSE_LOOK: Duration = Duration::from_secs(1);
+
+/// Works for one target until shutdown.
+pub(crate) async fn run(context: Arc<SyncOut>, target: Arc<TargetConnection>, shutdown: Shutdown) {
+    let spec = &target.connection.spec;
+    let window = window(
+        &spec.limits,
+        context.settings.batch,
+        context.settings.slots,
+        records_per_call(&target),
+    );
+    let inbox = Arc::new(Inbox::default());
+    let (desk, orders) = Desk::new();
+    let (outcomes, settling) = mpsc::channel(SETTLE_BUFFER);
+    let mut crew = JoinSet::new();
+    for (class, orders) in QueueClass::ALL.into_iter().zip(orders) {
+        let intake = Intake {
+            broker: context.backends.broker.clone(),
+            queue: push_queue(&target, class),
+            class,
+            prefetch: window.prefetch,
+            inbox: inbox.clone(),
+            shutdown: shutdown.clone(),
+        };
+        crew.spawn(intake.run(orders));
+    }
+    crew.spawn(settle::run(
+        context.clone(),
+        target.clone(),
+        settling,
+        desk.clone(),
+    ));
+    let concurrency = usize::try_from(spec.concurrency).unwrap_or(1).max(1);
+    let worker = Worker {
+        context,
+        target,
+        inbox,
+        desk,
+        outcomes,
+        calls: Arc::new(Semaphore::new(concurrency)),
+        shutdown,
+    };
+    // Ends the settler and the intakes by dropping what they listen to.
+    worker.dispatch(window).await;
+    while crew.join_next().await.is_some() {}
+}
+
+/// The most records the target takes in one call.
+fn records_per_call(target: &TargetConnection) -> usize {
+    target
+        .target
+        .entities()
+        .iter()
+        .flat_map(|entity| {
+            [PushOperation::Create, PushOperation::Update]
+                .map(|operation| target.target.batch_size(entity, operation))
+        })
+        .max()
+        .unwrap_or(1)
+}
+
+#[derive(Clone)]
+struct Worker {
+    context: Arc<SyncOut>,
+    target: Arc<TargetConnection>,
+    inbox: Arc<Inbox>,
+    desk: Desk,
+    outcomes: mpsc::Sender<Settled>,
+    /// Calls in flight to the target.
+    calls: Arc<Semaphore>,
+    shutdown: Shutdown,
+}
+
+impl Worker {
+    async fn dispatch(self, window: Window) {
+        let slots = Arc::new(Semaphore::new(window.slots));
+        let mut picker = Picker::default();
+        let mut batches = JoinSet::new();
+        while let Some(slot) = self.next(&slots, window).await {
+            while batches.try_join_next().is_some() {}
+            let picked = self.inbox.pick(&mut picker, window.claim);
+            if !picked.is_empty() {
+                batches.spawn(self.clone().batch(picked, slot));
+            }
+        }
+        self.desk.release(self.inbox.drain());
+        while batches.join_next().await.is_some() {}
+    }
+
+    /// Waits for a slot, for a target that takes calls, and for work, in this order: what is
+    /// picked after the wait is the most urgent of what is there by then (promise O8). `None`
+    /// when shutdown has begun.
+    async fn next(&self, slots: &Arc<Semaphore>, window: Window) -> Option<OwnedSemaphorePermit> {
+        let ready = async {
+            let slot = slots.clone().acquire_owned().await.ok()?;
+            self.target_open().await;
+            self.inbox
+                .wait(window.claim, self.context.settings.linger)
+                .await;
+            Some(slot)
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.soft.cancelled() => None,
+            slot = ready => slot,
+        }
+    }
+
+    /// Waits while the target asked for a pause. The breaker's place is here, too: while it is
+    /// open, nothing is picked, so that waiting costs no attempts (promise O4).
+    async fn target_open(&self) {
+        loop {
+            let wait = self.target.http.limiter().wait();
+            if wait <= SHORT_PAUSE.max(self.usual_wait()) {
+                return;
+            }
+            tokio::time::sleep(wait.min(PAUSE_LOOK)).await;
+        }
+    }
+
+    /// The time between two calls that the connection's own limits make.
+    fn usual_wait(&self) -> Duration {
+        self.target
+            .connection
+            .spec
+            .limits
+            .iter()
+            .map(|limit| Duration::from_secs(u64::from(limit.per_seconds)) / limit.calls.max(1))
+            .max()
+            .unwrap_or_default()
+            .mul_f64(1.1)
+    }
+
+    /// Claims what was picked and delivers it; the slot is free again when all calls are answered.
+    async fn batch(self, picked: Vec<Ready>, slot: OwnedSemaphorePermit) {
+        let mut tickets: HashMap<TaskId, Vec<Ticket>> = HashMap::with_capacity(picked.len());
+        let mut ids = Vec::with_capacity(picked.len());
+        for ready in picked {
+            let of_task = tickets.entry(ready.task_id).or_default();
+            if of_task.is_empty() {
+                ids.push(ready.task_id);
+            }
+            of_task.push(ready.ticket);
+        }
+        let Some((tasks, claimed)) = self.claim(ids).await else {
+            self.desk.release(tickets.into_values().flatten().collect());
+            return;
+        };
+        let work: Vec<_> = tasks
+            .into_iter()
+            .map(|task| {
+                let tickets = tickets.remove(&task.lease.task_id).unwrap_or_default();
+                Work::new(task, tickets, claimed)
+            })
+            .collect();
+        // Delivered already, or somebody else's: the messages have nothing to say any more.
+        self.desk.ack(tickets.into_values().flatten().collect());
+        let delivery = Delivery {
+            context: &self.context,
+            target: &self.target,
+            outcomes: &self.outcomes,
+            calls: &self.calls,
+            deadlines: Deadlines::new(claimed, self.context.settings.lease),
+        };
+        deliver::run(&delivery, work).await;
+        drop(slot);
+        metrics::histogram!(
+            names::PUSH_DURATION,
+            "target" => self.target.connection.spec.name.clone()
+        )
+        .record(claimed.elapsed());
+    }
+
+    /// Claims, waiting while SQL is away. The time is taken before the claim, so that our idea of
+    /// the lease ends before the store's. `None` when shutdown has begun.
+    async fn claim(&self, ids: Vec<TaskId>) -> Option<(Vec<PushTask>, Instant)> {
+        let claim = Claim {
+            ids,
+            owner: self.context.worker.clone(),
+            lease: self.context.settings.lease,
+        };
+        let mut pace = Pace::new("claiming", &self.shutdown, Duration::ZERO);
+        loop {
+            let now = Instant::now();
+            match self.context.backends.tasks.claim_pushes(&claim).await {
+                Ok(tasks) => return Some((tasks, now)),
+                Err(error) => {
+                    if !pace.next(Err::<Again, _>(error)).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
