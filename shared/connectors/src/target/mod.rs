@@ -1,9 +1,31 @@
 //! Writing to a system, as its `operations.yaml` describes it.
 
+mod auth;
+mod call;
+mod certainty;
+mod load;
+mod lookup;
+mod model;
+mod multipart;
+mod outcome;
+mod plan;
+mod push;
+mod requester;
+mod results;
+mod select;
+mod template;
+
 use serde_json::Value;
 use sluice_core::{
     EntityType, Error, Result, connector::ConnectorFiles, secret::SecretConfig, task::PushAction,
 };
+
+use self::{
+    call::Session,
+    plan::{Plan, Write},
+};
+
+pub use certainty::Certainty;
 
 use crate::http::HttpClient;
 
@@ -62,61 +84,151 @@ pub struct Found {
     pub external_id: String,
 }
 
-/// One connection's target, ready to be written to.
-#[derive(Debug)]
+/// One connection's target, ready to be written to. Show it to nobody: it holds secrets, which
+/// its `Debug` leaves out.
 pub struct Target {
+    connection: String,
+    config: SecretConfig,
     http: HttpClient,
+    plan: Plan,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {
-    /// Reads and checks `operations.yaml`.
+    /// Reads and checks `operations.yaml` with the connection's settings.
     ///
     /// # Errors
-    /// Class Config; the text names the file and the path inside it.
+    /// `operations_missing`, `operations_invalid` (Config); the text names the file and the path
+    /// inside it. `target_url_invalid` when the settings hold no usable address.
     pub fn load(
-        _files: &ConnectorFiles,
-        _connection: &str,
-        _config: SecretConfig,
+        files: &ConnectorFiles,
+        connection: &str,
+        config: SecretConfig,
         http: HttpClient,
     ) -> Result<Self> {
-        Ok(Self { http })
+        let scoped = |error: Error| error.connection(connection);
+        let plan = load::load(files, config.expose()).map_err(scoped)?;
+        let fixed = plan.base_urls(config.expose()).map_err(scoped)?;
+        Ok(Self {
+            connection: connection.to_owned(),
+            http: http.allowing(&fixed),
+            config,
+            plan,
+        })
     }
 
     /// The entity types that can be written, in the file's order.
     pub fn entities(&self) -> Vec<EntityType> {
-        Vec::new()
+        let names = self.plan.entities.iter();
+        names.map(|(entity, _)| entity.clone()).collect()
     }
 
-    /// How many items one push may carry; at least 1.
-    pub fn batch_size(&self, _entity: &EntityType, _operation: PushOperation) -> usize {
-        1
-    }
-
-    /// Whether the target answers and accepts the credentials.
-    pub async fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Writes records. Results come in the order of the items.
-    pub async fn push(
-        &self,
-        _entity: &EntityType,
-        _operation: PushOperation,
-        _items: Vec<PushItem>,
-    ) -> PushBatch {
-        PushBatch {
-            results: Vec::new(),
-            calls: 0,
+    /// How many items one call carries; at least 1. A longer push is cut into several calls.
+    pub fn batch_size(&self, entity: &EntityType, operation: PushOperation) -> usize {
+        let plan = self.plan.entity(entity);
+        match plan.and_then(|plan| plan.write(operation)) {
+            Some(Write::Batch(write)) => write.batch_size,
+            _ => 1,
         }
     }
 
-    /// Finds records by our planted reference, in the order asked for; also returns the calls made.
+    /// Whether the target answers and accepts the credentials.
+    ///
+    /// # Errors
+    /// What the call ended in, with its class.
+    pub async fn check(&self) -> Result<()> {
+        let session = self.session();
+        let check = &self.plan.check;
+        let usable = |body: &Value| check.field_path.first(body).is_some();
+        session
+            .call(&check.requester, &session.scope(), usable)
+            .await
+            .map(|_| ())
+            .map_err(|refusal| self.scoped(refusal.error))
+    }
+
+    /// Writes records. Results come in the order of the items.
+    ///
+    /// - A create of a record that is there already finds it, links it and updates it.
+    /// - A delete of a record that is gone has succeeded.
+    /// - A failure of the whole call is the result of each of its records; class `Timeout` means
+    ///   that the write may have been carried out.
+    /// - When a call with several records is refused for its content, the records are sent in
+    ///   ever smaller calls, so that only the one at fault fails.
+    /// - After a rate limit, refused credentials or an unreachable target, the remaining records
+    ///   fail alike without a call.
+    pub async fn push(
+        &self,
+        entity: &EntityType,
+        operation: PushOperation,
+        items: Vec<PushItem>,
+    ) -> PushBatch {
+        let session = self.session();
+        let results = match self.plan.entity(entity) {
+            Some(plan) => push::push(&session, plan, operation, &items).await,
+            None => push::fail_all(&items, &unknown(entity)),
+        };
+        let results = results.into_iter().zip(&items).map(|(result, item)| {
+            result.map_err(|error| self.scoped(error).record(item.entity_id.as_str()))
+        });
+        PushBatch {
+            results: results.collect(),
+            calls: session.calls(),
+        }
+    }
+
+    /// Finds records by our planted reference, in the order asked for; also returns the calls
+    /// made. `Ok(None)` means that the target says there is none.
     pub async fn lookup(
         &self,
-        _entity: &EntityType,
-        _entity_ids: &[String],
+        entity: &EntityType,
+        entity_ids: &[String],
     ) -> (Vec<Result<Option<Found>>>, u32) {
-        let _ = &self.http;
-        (Vec::new(), 0)
+        let session = self.session();
+        let plan = self.plan.entity(entity).ok_or_else(|| unknown(entity));
+        let plan = plan.and_then(|plan| plan.lookup.as_ref().ok_or_else(|| no_lookup(entity)));
+        let results = match plan {
+            Ok(plan) => lookup::lookup(&session, plan, entity_ids).await,
+            Err(error) => entity_ids.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let results = results.into_iter();
+        (
+            results
+                .map(|result| result.map_err(|error| self.scoped(error)))
+                .collect(),
+            session.calls(),
+        )
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session::new(&self.http, self.config.expose())
+    }
+
+    fn scoped(&self, error: Error) -> Error {
+        error.connection(self.connection.as_str())
     }
 }
+
+fn unknown(entity: &EntityType) -> Error {
+    Error::config(
+        "target_entity_unknown",
+        format!("the connector does not write {entity}"),
+    )
+}
+
+fn no_lookup(entity: &EntityType) -> Error {
+    Error::config(
+        "operation_missing",
+        format!("the connector does not say how to look up {entity}"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

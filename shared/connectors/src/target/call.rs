@@ -1,0 +1,106 @@
+//! One exchange with the target: authenticate, send, read, judge; refresh a refused token once.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+use sluice_core::{ErrorClass, Result};
+
+use super::{
+    model::Action,
+    outcome::{Answer, Refusal, judge},
+    requester::Requester,
+    template::Scope,
+};
+use crate::http::{HttpClient, Request, Response, retry_after};
+
+/// The calls of one push or look-up, counted.
+pub(super) struct Session<'a> {
+    pub(super) http: &'a HttpClient,
+    pub(super) config: &'a Value,
+    calls: AtomicU32,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(http: &'a HttpClient, config: &'a Value) -> Self {
+        Self {
+            http,
+            config,
+            calls: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// A scope that knows the settings.
+    pub(super) fn scope(&self) -> Scope<'a> {
+        Scope::default().with("config", self.config)
+    }
+
+    pub(super) async fn send(&self, request: Request) -> Result<Response> {
+        let answer = self.http.send(request).await;
+        // Refused by our own rules: no call was made.
+        if !matches!(&answer, Err(error) if error.class() == ErrorClass::Config) {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Makes the call and returns the good answer's body; `usable` says whether a body with error
+    /// codes in it still holds something to work with.
+    pub(super) async fn call(
+        &self,
+        requester: &Requester,
+        scope: &Scope<'_>,
+        usable: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Refusal> {
+        let request = requester.build(scope).map_err(Refusal::without_answer)?;
+        let mut refreshed = false;
+        loop {
+            let mut attempt = request.clone();
+            let ticket = requester
+                .authenticator
+                .apply(&mut attempt, self.config, self)
+                .await
+                .map_err(Refusal::without_answer)?;
+            let answer = self.send(attempt).await.map_err(Refusal::without_answer)?;
+            let refusal = match read(&answer, requester, &usable) {
+                Ok(body) => return Ok(body),
+                Err(refusal) => refusal,
+            };
+            let again = refusal.action == Action::RefreshTokenThenRetry
+                && !refreshed
+                && requester.authenticator.renew(ticket).await;
+            if !again {
+                return Err(refusal);
+            }
+            refreshed = true;
+        }
+    }
+}
+
+fn read(
+    answer: &Response,
+    requester: &Requester,
+    usable: impl Fn(&Value) -> bool,
+) -> Result<Value, Refusal> {
+    let body: Option<Value> = if answer.body.is_empty() {
+        Some(Value::Null)
+    } else {
+        serde_json::from_slice(&answer.body).ok()
+    };
+    let seen = Answer {
+        status: answer.status.as_u16(),
+        body: body.as_ref(),
+        retry_after: matches!(answer.status.as_u16(), 429 | 503)
+            .then(|| retry_after(&answer.headers, chrono::Utc::now()))
+            .flatten(),
+        request_id: answer.header("x-request-id"),
+    };
+    let good = body.as_ref().is_some_and(&usable);
+    match judge(&seen, &requester.rules, good) {
+        Some(refusal) => Err(refusal),
+        None => Ok(body.unwrap_or_default()),
+    }
+}

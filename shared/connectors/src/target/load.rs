@@ -1,0 +1,399 @@
+//! Reading and checking `operations.yaml`. Every error names the file and the path inside it.
+
+use std::sync::Arc;
+
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderName},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sluice_core::{EntityType, Error, Result, connector::ConnectorFiles};
+
+use super::{
+    auth::{Authenticator, Hmac, OAuth},
+    model,
+    outcome::ErrorRules,
+    plan::{BatchWrite, Check, EntityPlan, Lookup, Plan, RecordWrite, Write},
+    requester::{Body, Content, Part, Requester},
+    template::{JsonTemplate, Reference, Template},
+};
+use crate::source::manifest;
+
+/// The file's name in a connector's folder.
+pub(super) const FILE: &str = "operations.yaml";
+/// The only version of the format.
+const VERSION: u32 = 1;
+/// No call carries more records.
+const MAX_BATCH: usize = 1000;
+
+const RECORD_ROOTS: &[&str] = &[
+    "config",
+    "body",
+    "entity_id",
+    "external_id",
+    "idempotency_key",
+    "version",
+];
+
+/// Reads the file with a connection's settings.
+///
+/// # Errors
+/// `operations_missing`, `operations_invalid`.
+pub(super) fn load(files: &ConnectorFiles, config: &Value) -> Result<Plan> {
+    let text = files.get(FILE).ok_or_else(|| {
+        Error::config(
+            "operations_missing",
+            format!("the connector \"{}\" has no {FILE}", files.name),
+        )
+        .hint("it can be a source, but no target")
+    })?;
+    let file = File {
+        connector: &files.name,
+        config,
+    };
+    let document = manifest::parse(text).map_err(|error| file.invalid("", error.message()))?;
+    let document: model::Document = file.read("", document)?;
+    if document.version != VERSION {
+        return Err(file.invalid("version", &format!("only {VERSION} is known")));
+    }
+    let defaults = Defaults {
+        authenticator: Arc::new(match &document.defaults.authenticator {
+            Some(model) => file.authenticator("defaults.authenticator", model)?,
+            None => Authenticator::None,
+        }),
+        requester: document.defaults,
+    };
+    let check = Check {
+        requester: file.requester(
+            "check.requester",
+            document.check.requester,
+            &defaults,
+            &["config"],
+        )?,
+        field_path: document.check.field_path,
+    };
+    let mut entities = Vec::with_capacity(document.entities.len());
+    for (name, value) in document.entities {
+        let at = format!("entities.{name}");
+        let entity: model::Entity = file.read(&at, value)?;
+        let write = |operation: &str, model: Option<model::Write>| {
+            model
+                .map(|model| file.write(&format!("{at}.{operation}"), model, &defaults))
+                .transpose()
+        };
+        let plan = EntityPlan {
+            create: write("create", entity.create)?,
+            update: write("update", entity.update)?,
+            delete: write("delete", entity.delete)?,
+            lookup: entity
+                .lookup
+                .map(|model| file.lookup(&format!("{at}.lookup"), model, &defaults))
+                .transpose()?,
+        };
+        if matches!(plan.create, Some(Write::Nothing)) {
+            return Err(file.invalid(&format!("{at}.create"), "a create must send something"));
+        }
+        entities.push((EntityType::from(name), plan));
+    }
+    Ok(Plan { check, entities })
+}
+
+struct File<'a> {
+    connector: &'a str,
+    config: &'a Value,
+}
+
+struct Defaults {
+    requester: model::Requester,
+    /// One for all requesters without their own, so that they share its token.
+    authenticator: Arc<Authenticator>,
+}
+
+impl File<'_> {
+    fn invalid(&self, at: &str, detail: &str) -> Error {
+        let place = if at.is_empty() {
+            String::new()
+        } else {
+            format!("{at}: ")
+        };
+        Error::config(
+            "operations_invalid",
+            format!("{}/{FILE}: {place}{detail}", self.connector),
+        )
+    }
+
+    fn read<T: DeserializeOwned>(&self, at: &str, value: Value) -> Result<T> {
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let inner = error.path().to_string();
+            let inner = inner.trim_matches('.');
+            let at = match (at, inner) {
+                ("", inner) => inner.to_owned(),
+                (at, "") => at.to_owned(),
+                (at, inner) => format!("{at}.{inner}"),
+            };
+            self.invalid(&at, &error.into_inner().to_string())
+        })
+    }
+
+    /// Every reference must name something that exists here, settings included.
+    fn check<'r>(
+        &self,
+        at: &str,
+        references: impl IntoIterator<Item = &'r Reference>,
+        roots: &[&str],
+    ) -> Result<()> {
+        for reference in references {
+            if !roots.contains(&reference.root.as_str()) {
+                let detail = format!(
+                    "`{reference}` is not known here; known are {}",
+                    roots.join(", ")
+                );
+                return Err(self.invalid(at, &detail));
+            }
+            let set = reference
+                .steps
+                .iter()
+                .try_fold(self.config, |value, step| value.get(step))
+                .is_some_and(|value| !value.is_null());
+            if reference.root == "config" && !set {
+                let detail = format!("the connection's settings have no `{reference}`");
+                return Err(self.invalid(at, &detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn template(&self, at: &str, text: &str, roots: &[&str]) -> Result<Template> {
+        let template = Template::parse(text).map_err(|error| self.invalid(at, &error))?;
+        self.check(at, template.references(), roots)?;
+        Ok(template)
+    }
+
+    fn json(&self, at: &str, value: &Value, roots: &[&str]) -> Result<JsonTemplate> {
+        let template = JsonTemplate::parse(value).map_err(|error| self.invalid(at, &error))?;
+        self.check(at, template.references(), roots)?;
+        Ok(template)
+    }
+
+    fn header(&self, at: &str, name: &str) -> Result<HeaderName> {
+        HeaderName::try_from(name)
+            .map_err(|_| self.invalid(at, &format!("`{name}` is no header name")))
+    }
+
+    fn write(&self, at: &str, model: model::Write, defaults: &Defaults) -> Result<Write> {
+        let requester_at = format!("{at}.requester");
+        Ok(match model {
+            model::Write::Nothing {} => Write::Nothing,
+            model::Write::Record {
+                requester,
+                id_path,
+                existing_id_path,
+                content_limit,
+            } => Write::Record(Box::new(RecordWrite {
+                requester: self.requester(&requester_at, *requester, defaults, RECORD_ROOTS)?,
+                id_path,
+                existing_id_path,
+                content_limit,
+            })),
+            model::Write::Batch {
+                batch_size,
+                requester,
+                item,
+                result_selector,
+                content_limit,
+            } => {
+                self.batch_size(at, batch_size)?;
+                let item = item.unwrap_or_else(|| "{{ body }}".into());
+                Write::Batch(Box::new(BatchWrite {
+                    batch_size,
+                    requester: self.requester(
+                        &requester_at,
+                        *requester,
+                        defaults,
+                        &["config", "items"],
+                    )?,
+                    item: self.json(&format!("{at}.item"), &item, RECORD_ROOTS)?,
+                    results: result_selector,
+                    content_limit,
+                }))
+            }
+        })
+    }
+
+    fn batch_size(&self, at: &str, size: usize) -> Result<()> {
+        if (1..=MAX_BATCH).contains(&size) {
+            return Ok(());
+        }
+        let detail = format!("must be 1 to {MAX_BATCH}");
+        Err(self.invalid(&format!("{at}.batch_size"), &detail))
+    }
+
+    fn lookup(&self, at: &str, model: model::Lookup, defaults: &Defaults) -> Result<Lookup> {
+        self.batch_size(at, model.batch_size)?;
+        Ok(Lookup {
+            batch_size: model.batch_size,
+            requester: self.requester(
+                &format!("{at}.requester"),
+                model.requester,
+                defaults,
+                &["config", "entity_ids"],
+            )?,
+            records: model.extractor.field_path,
+            reference_path: model.reference_path,
+            id_path: model.id_path,
+        })
+    }
+
+    fn requester(
+        &self,
+        at: &str,
+        model: model::Requester,
+        defaults: &Defaults,
+        roots: &[&str],
+    ) -> Result<Requester> {
+        let key = |name: &str| format!("{at}.{name}");
+        let url_base = model
+            .url_base
+            .or_else(|| defaults.requester.url_base.clone())
+            .ok_or_else(|| self.invalid(&key("url_base"), "is missing, here and in defaults"))?;
+        let method = model
+            .http_method
+            .or_else(|| defaults.requester.http_method.clone())
+            .ok_or_else(|| self.invalid(&key("http_method"), "is missing, here and in defaults"))?;
+        let mut headers = defaults.requester.request_headers.clone();
+        headers.extend(model.request_headers);
+        let mut parameters = defaults.requester.request_parameters.clone();
+        parameters.extend(model.request_parameters);
+        let body = match (model.request_body_json, model.request_body_multipart) {
+            (None, None) => Body::None,
+            (Some(json), None) => Body::Json(self.json(&key("request_body_json"), &json, roots)?),
+            (None, Some(parts)) => Body::Multipart(
+                parts
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, part)| {
+                        self.part(&key(&format!("request_body_multipart[{i}]")), part, roots)
+                    })
+                    .collect::<Result<_>>()?,
+            ),
+            (Some(_), Some(_)) => return Err(self.invalid(at, "only one body is possible")),
+        };
+        Ok(Requester {
+            method: Method::from_bytes(method.as_bytes())
+                .map_err(|_| self.invalid(&key("http_method"), "is no HTTP method"))?,
+            url_base: self.template(&key("url_base"), &url_base, &["config"])?,
+            path: self
+                .template(
+                    &key("path"),
+                    model.path.as_deref().unwrap_or_default(),
+                    roots,
+                )?
+                .segments(),
+            headers: headers
+                .iter()
+                .map(|(name, text)| {
+                    let at = key("request_headers");
+                    Ok((self.header(&at, name)?, self.template(&at, text, roots)?))
+                })
+                .collect::<Result<_>>()?,
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| {
+                    let value = self.json(&key("request_parameters"), value, roots)?;
+                    Ok((name.clone(), value))
+                })
+                .collect::<Result<_>>()?,
+            body,
+            authenticator: match &model.authenticator {
+                Some(own) => Arc::new(self.authenticator(&key("authenticator"), own)?),
+                None => defaults.authenticator.clone(),
+            },
+            rules: ErrorRules::merged(
+                model.error_handler,
+                defaults.requester.error_handler.as_ref(),
+            ),
+        })
+    }
+
+    fn part(&self, at: &str, part: model::Part, roots: &[&str]) -> Result<Part> {
+        let text = |name: &str, text: &str| self.template(&format!("{at}.{name}"), text, roots);
+        Ok(Part {
+            filename: part
+                .filename
+                .map(|name| text("filename", &name))
+                .transpose()?,
+            content_type: text("content_type", &part.content_type)?,
+            content: match (&part.json, &part.base64) {
+                (Some(json), None) => {
+                    Content::Json(self.json(&format!("{at}.json"), json, roots)?)
+                }
+                (None, Some(base64)) => Content::Base64(text("base64", base64)?),
+                _ => return Err(self.invalid(at, "needs exactly one of json and base64")),
+            },
+            name: part.name,
+        })
+    }
+
+    fn authenticator(&self, at: &str, model: &model::Authenticator) -> Result<Authenticator> {
+        const CONFIG: &[&str] = &["config"];
+        let text = |name: &str, text: &str| self.template(&format!("{at}.{name}"), text, CONFIG);
+        Ok(match model {
+            model::Authenticator::None {} => Authenticator::None,
+            model::Authenticator::Bearer { api_token } => Authenticator::Header {
+                name: AUTHORIZATION,
+                value: text("api_token", &format!("Bearer {api_token}"))?,
+            },
+            model::Authenticator::Basic { username, password } => Authenticator::Basic {
+                username: text("username", username)?,
+                password: text("password", password)?,
+            },
+            model::Authenticator::ApiKey { api_token, header } => Authenticator::Header {
+                name: self.header(&format!("{at}.header"), header)?,
+                value: text("api_token", api_token)?,
+            },
+            model::Authenticator::OAuth {
+                token_refresh_endpoint,
+                client_id,
+                client_secret,
+                grant_type: model::GrantType::ClientCredentials,
+                scopes,
+                access_token_name,
+                expires_in_name,
+            } => Authenticator::OAuth(OAuth {
+                endpoint: text("token_refresh_endpoint", token_refresh_endpoint)?,
+                client_id: text("client_id", client_id)?,
+                client_secret: text("client_secret", client_secret)?,
+                scopes: scopes
+                    .iter()
+                    .map(|scope| text("scopes", scope))
+                    .collect::<Result<_>>()?,
+                access_token_name: access_token_name.clone(),
+                expires_in_name: expires_in_name.clone(),
+                state: tokio::sync::Mutex::default(),
+            }),
+            model::Authenticator::Hmac {
+                algorithm,
+                encoding,
+                secret,
+                message,
+                header,
+                value,
+            } => {
+                let with = |name: &str, text: &str, roots: &[&str]| {
+                    self.template(&format!("{at}.{name}"), text, roots)
+                };
+                const SIGNED: &[&str] = &["config", "request", "timestamp", "nonce"];
+                const SHOWN: &[&str] = &["config", "request", "timestamp", "nonce", "signature"];
+                Authenticator::Hmac(Hmac {
+                    algorithm: *algorithm,
+                    encoding: *encoding,
+                    secret: text("secret", secret)?,
+                    message: with("message", message, SIGNED)?,
+                    header: self.header(&format!("{at}.header"), header)?,
+                    value: with("value", value, SHOWN)?,
+                })
+            }
+        })
+    }
+}
