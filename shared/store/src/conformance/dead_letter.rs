@@ -1,12 +1,18 @@
 //! Cases of the dead-letter part of [`crate::TaskStore`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use sluice_core::{ErrorClass, task::TaskState};
+use sluice_core::{
+    ErrorClass, Timestamp,
+    task::{AttemptOutcome, TaskKind, TaskState},
+};
 
-use super::sql::{LOCATION, SqlFixture, World, location};
+use super::sql::{
+    LOCATION, LONG, REQUEST, SqlFixture, World, location, request, routes, settlement,
+};
 use crate::{
-    dead_letter::{DeadLetterFilter, DeadLetterState, ReplayReport},
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterState, ReplayReport},
+    master::SyncStatus,
     task::PushNext,
 };
 
@@ -17,7 +23,18 @@ macro_rules! dead_letter_suite {
         $crate::sql_cases!(
             $fixture,
             dead_letter,
-            [an_exhausted_task_is_one_dead_letter_and_can_be_replayed]
+            [
+                an_exhausted_task_is_one_dead_letter_and_can_be_replayed,
+                a_new_version_revives_a_dead_task,
+                a_version_that_came_during_the_last_attempt_gets_its_own,
+                a_dead_letter_tells_its_story,
+                filters_select,
+                dead_letters_are_listed_in_pages,
+                what_cannot_be_replayed_is_skipped,
+                a_discarded_task_is_cancelled,
+                dead_letters_of_another_organization_are_left_alone,
+                references_are_owed_until_they_are_mirrored,
+            ]
         );
     };
 }
@@ -58,4 +75,396 @@ pub async fn an_exhausted_task_is_one_dead_letter_and_can_be_replayed(
     assert_eq!(letters[0].actor.as_deref(), Some("ann"));
     let history = w.history(LOCATION, "p1").await;
     assert_eq!(history.pushes[0].state, TaskState::Completed);
+}
+
+async fn letters(w: &World, filter: &DeadLetterFilter) -> Vec<DeadLetter> {
+    w.tasks.dead_letters(filter).await.unwrap().items
+}
+
+/// Everything that is pending for `one` dies of this class.
+async fn kill_all(w: &World, class: ErrorClass) {
+    for task in w.claim_all().await {
+        assert!(w.fail(&task, class, PushNext::Dead).await);
+    }
+}
+
+/// With attempts 0; the dead letter is on its way, and resolved by the delivery.
+pub async fn a_new_version_revives_a_dead_task(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    let now = Duration::ZERO;
+    let task = w.claim_single().await;
+    w.fail(&task, ErrorClass::Network, PushNext::Retry { after: now })
+        .await;
+    w.rescue().await;
+    kill_all(&w, ErrorClass::Network).await;
+    let all = DeadLetterFilter::all(w.organization);
+    assert_eq!(letters(&w, &all).await[0].attempts, 2);
+    assert_eq!(w.rescue().await, crate::task::Rescued::default());
+    // The same content again revives nothing.
+    w.apply_one(location("p1", 1, 100)).await;
+    assert!(w.claim_all().await.is_empty());
+    w.apply_one(location("p1", 2, 200)).await;
+    assert_eq!(letters(&w, &all).await[0].state, DeadLetterState::Replaying);
+    let nothing = w.tasks.replay_dead_letters(&all, "ann", false).await;
+    assert_eq!(nothing.unwrap(), ReplayReport::default());
+    let task = w.claim_single().await;
+    assert_eq!((task.version, task.retry_count), (2, 0));
+    assert!(w.deliver(&task).await);
+    let left = letters(&w, &all).await;
+    assert_eq!((left.len(), left[0].state), (1, DeadLetterState::Resolved));
+    // Dying once more is another dead letter: the first one is history.
+    w.apply_one(location("p1", 3, 300)).await;
+    kill_all(&w, ErrorClass::Validation).await;
+    let left = letters(&w, &all).await;
+    assert_eq!((left.len(), left[0].state), (2, DeadLetterState::Open));
+}
+
+/// As if it had come a moment later.
+pub async fn a_version_that_came_during_the_last_attempt_gets_its_own(
+    fixture: Arc<dyn SqlFixture>,
+) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    let task = w.claim_single().await;
+    w.apply_one(location("p1", 2, 200)).await;
+    assert!(w.fail(&task, ErrorClass::Validation, PushNext::Dead).await);
+    let all = DeadLetterFilter::all(w.organization);
+    assert!(letters(&w, &all).await.is_empty());
+    let task = w.claim_single().await;
+    assert_eq!((task.version, task.retry_count), (2, 0));
+}
+
+pub async fn a_dead_letter_tells_its_story(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    let task = w.claim_single().await;
+    assert!(w.fail(&task, ErrorClass::Conflict, PushNext::Dead).await);
+    let letter = letters(&w, &DeadLetterFilter::all(w.organization))
+        .await
+        .remove(0);
+    let detail = w
+        .tasks
+        .dead_letter(w.organization, letter.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(detail.letter, letter);
+    assert_eq!(detail.data, location("p1", 1, 100).data);
+    assert_eq!(detail.attempts.len(), 1);
+    assert_eq!(detail.attempts[0].outcome, AttemptOutcome::Dead);
+    assert_eq!((letter.connection_id, &*letter.target), (w.one, "one"));
+    assert_eq!(
+        (letter.task_id, letter.master_id),
+        (task.lease.task_id, task.master_id)
+    );
+    assert_eq!(
+        (letter.entity_type.as_str(), &*letter.entity_id),
+        (LOCATION, "yardi:p1")
+    );
+    assert_eq!(
+        (&*letter.code, &*letter.message),
+        ("test_failure", "the target said no")
+    );
+    assert_eq!((letter.http_status, letter.version), (Some(422), 1));
+    assert_eq!(letter.first_at, letter.last_at);
+    assert!(letter.trace_id.is_some());
+    let none = w.tasks.dead_letter(w.organization, i64::MAX).await.unwrap();
+    assert!(none.is_none());
+    // A worker that gives no reason is recorded all the same.
+    w.apply_one(location("p2", 1, 100)).await;
+    let task = w.claim_single().await;
+    let silent = settlement(task.lease, PushNext::Dead);
+    assert_eq!(w.tasks.settle_pushes(&[silent]).await.unwrap(), [true]);
+    let letter = letters(&w, &DeadLetterFilter::all(w.organization))
+        .await
+        .remove(0);
+    assert_eq!(letter.class, ErrorClass::Internal);
+}
+
+/// Each condition alone, and all together, for looking and for replay alike.
+pub async fn filters_select(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply(vec![location("p1", 1, 100), location("p2", 1, 100)])
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    w.apply_one(request("r1", 1, "p1")).await;
+    kill_all(&w, ErrorClass::Conflict).await;
+    let mut batch = w.batch(vec![location("p1", 1, 100)]);
+    batch.routes = routes(w.lessen, "lessen");
+    w.master.apply(&batch).await.unwrap();
+    let task = w.claim_for(w.lessen, LONG).await.remove(0);
+    w.fail(&task, ErrorClass::Validation, PushNext::Dead).await;
+    let all = || DeadLetterFilter::all(w.organization);
+    let everything = letters(&w, &all()).await;
+    assert_eq!(everything.len(), 4);
+    assert!(everything.is_sorted_by(|a, b| a.id > b.id));
+    let past = Timestamp::from_timestamp(1_000, 0);
+    let future = Timestamp::from_timestamp(100_000_000_000, 0);
+    let cases = [
+        (
+            DeadLetterFilter {
+                ids: vec![everything[0].id, everything[3].id],
+                ..all()
+            },
+            2,
+        ),
+        (
+            DeadLetterFilter {
+                connection_id: Some(w.lessen),
+                ..all()
+            },
+            1,
+        ),
+        (
+            DeadLetterFilter {
+                entity_type: Some(REQUEST.into()),
+                ..all()
+            },
+            1,
+        ),
+        (
+            DeadLetterFilter {
+                class: Some(ErrorClass::Validation),
+                ..all()
+            },
+            3,
+        ),
+        (
+            DeadLetterFilter {
+                code: Some("test_failure".into()),
+                ..all()
+            },
+            4,
+        ),
+        (
+            DeadLetterFilter {
+                code: Some("other".into()),
+                ..all()
+            },
+            0,
+        ),
+        (
+            DeadLetterFilter {
+                state: Some(DeadLetterState::Open),
+                ..all()
+            },
+            4,
+        ),
+        (
+            DeadLetterFilter {
+                state: Some(DeadLetterState::Resolved),
+                ..all()
+            },
+            0,
+        ),
+        (
+            DeadLetterFilter {
+                before: past,
+                ..all()
+            },
+            0,
+        ),
+        (
+            DeadLetterFilter {
+                before: future,
+                since: past,
+                ..all()
+            },
+            4,
+        ),
+        (
+            DeadLetterFilter {
+                since: future,
+                ..all()
+            },
+            0,
+        ),
+        (DeadLetterFilter { limit: 3, ..all() }, 3),
+        (
+            DeadLetterFilter {
+                connection_id: Some(w.one),
+                class: Some(ErrorClass::Validation),
+                entity_type: Some(LOCATION.into()),
+                ..all()
+            },
+            2,
+        ),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(letters(&w, &filter).await.len(), expected, "{filter:?}");
+        let report = w
+            .tasks
+            .replay_dead_letters(&filter, "ann", true)
+            .await
+            .unwrap();
+        assert_eq!(report.matched, expected as u64, "{filter:?}");
+    }
+    let some = DeadLetterFilter {
+        class: Some(ErrorClass::Conflict),
+        ..all()
+    };
+    let report = w
+        .tasks
+        .replay_dead_letters(&some, "ann", false)
+        .await
+        .unwrap();
+    assert_eq!(report.replayed, 1);
+    assert_eq!(w.claim_single().await.entity_type.as_str(), REQUEST);
+}
+
+pub async fn dead_letters_are_listed_in_pages(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply((0..5).map(|n| location(&format!("p{n}"), n, 100)).collect())
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    let mut filter = DeadLetterFilter {
+        limit: 2,
+        ..DeadLetterFilter::all(w.organization)
+    };
+    let mut sizes = Vec::new();
+    let mut seen = Vec::new();
+    loop {
+        let page = w.tasks.dead_letters(&filter).await.unwrap();
+        sizes.push(page.items.len());
+        seen.extend(page.items.iter().map(|letter| letter.id));
+        filter.after = page.next;
+        if filter.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [2, 2, 1]);
+    assert!(seen.is_sorted_by(|a, b| a > b));
+}
+
+/// O6: a replay can neither overtake nor repeat what is delivered.
+pub async fn what_cannot_be_replayed_is_skipped(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply((0..3).map(|n| location(&format!("p{n}"), n, 100)).collect())
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    // As after the work of a person on the tables: one is open again, one is delivered.
+    w.fixture
+        .execute(
+            "update sync_queue set state = 'pending' where id = (select min(id) from sync_queue)",
+        )
+        .await;
+    w.fixture
+        .execute("update sync_queue set delivered_version = 1 where id = (select max(id) from sync_queue)")
+        .await;
+    let all = DeadLetterFilter::all(w.organization);
+    let expected = ReplayReport {
+        matched: 3,
+        replayed: 1,
+        skipped: 2,
+    };
+    for dry_run in [true, false] {
+        let report = w.tasks.replay_dead_letters(&all, "ann", dry_run).await;
+        assert_eq!(report.unwrap(), expected);
+    }
+    let open = DeadLetterFilter {
+        state: Some(DeadLetterState::Open),
+        ..all
+    };
+    assert_eq!(letters(&w, &open).await.len(), 2);
+    // The replayed one and the one that was open.
+    assert_eq!(w.claim_all().await.len(), 2);
+}
+
+pub async fn a_discarded_task_is_cancelled(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply(vec![location("p1", 1, 100), location("p2", 1, 100)])
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    let all = DeadLetterFilter::all(w.organization);
+    let first = letters(&w, &all).await.pop().unwrap();
+    let one = DeadLetterFilter {
+        ids: vec![first.id],
+        ..all.clone()
+    };
+    let count = w
+        .tasks
+        .discard_dead_letters(&one, "ann", "a test unit")
+        .await;
+    assert_eq!(count.unwrap(), 1);
+    let again = w
+        .tasks
+        .discard_dead_letters(&one, "ann", "a test unit")
+        .await;
+    assert_eq!(again.unwrap(), 0);
+    let letter = letters(&w, &one).await.remove(0);
+    assert_eq!(letter.state, DeadLetterState::Discarded);
+    assert_eq!(letter.actor.as_deref(), Some("ann"));
+    assert_eq!(letter.note.as_deref(), Some("a test unit"));
+    let history = w.history(LOCATION, "p1").await;
+    assert_eq!(history.pushes[0].state, TaskState::Cancelled);
+    assert_eq!(history.record.sync_status, SyncStatus::Synced);
+    let report = w.tasks.replay_dead_letters(&one, "ann", false).await;
+    assert_eq!(report.unwrap(), ReplayReport::default());
+    // A new version is wanted all the same; the other one is still open.
+    w.apply_one(location("p1", 2, 200)).await;
+    assert_eq!(w.claim_single().await.version, 2);
+    assert_eq!(letters(&w, &one).await[0].state, DeadLetterState::Discarded);
+    assert_eq!(letters(&w, &all).await[0].state, DeadLetterState::Open);
+}
+
+/// C4.
+pub async fn dead_letters_of_another_organization_are_left_alone(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    kill_all(&w, ErrorClass::Validation).await;
+    let mine = letters(&w, &DeadLetterFilter::all(w.organization)).await;
+    let theirs = DeadLetterFilter {
+        ids: vec![mine[0].id],
+        ..DeadLetterFilter::all(w.other)
+    };
+    assert!(letters(&w, &theirs).await.is_empty());
+    let detail = w.tasks.dead_letter(w.other, mine[0].id).await.unwrap();
+    assert!(detail.is_none());
+    let report = w.tasks.replay_dead_letters(&theirs, "eve", false).await;
+    assert_eq!(report.unwrap(), ReplayReport::default());
+    let discarded = w.tasks.discard_dead_letters(&theirs, "eve", "").await;
+    assert_eq!(discarded.unwrap(), 0);
+    assert_eq!(
+        letters(&w, &DeadLetterFilter::all(w.organization)).await,
+        mine
+    );
+}
+
+/// O6: each open dead letter has a reference at the broker, once per death.
+pub async fn references_are_owed_until_they_are_mirrored(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply((0..3).map(|n| location(&format!("p{n}"), n, 100)).collect())
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    let owed = w.tasks.unmirrored_dead_letters(2).await.unwrap();
+    assert_eq!(owed.len(), 2);
+    assert!(owed[0].id < owed[1].id);
+    let reference = &owed[0].reference;
+    assert_eq!(reference.kind, TaskKind::Push);
+    assert_eq!(reference.connection_id, w.one);
+    assert_eq!(reference.organization_id, w.organization);
+    let ids: Vec<_> = owed.iter().map(|one| one.id).collect();
+    w.tasks.mark_dead_letters_mirrored(&ids).await.unwrap();
+    let rest = w.tasks.unmirrored_dead_letters(10).await.unwrap();
+    assert_eq!(rest.len(), 1);
+    w.tasks
+        .mark_dead_letters_mirrored(&[rest[0].id])
+        .await
+        .unwrap();
+    assert!(
+        w.tasks
+            .unmirrored_dead_letters(10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // Dead again after a replay: a reference again.
+    let all = DeadLetterFilter::all(w.organization);
+    w.tasks
+        .replay_dead_letters(&all, "ann", false)
+        .await
+        .unwrap();
+    kill_all(&w, ErrorClass::Validation).await;
+    assert_eq!(w.tasks.unmirrored_dead_letters(10).await.unwrap().len(), 3);
 }

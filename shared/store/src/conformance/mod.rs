@@ -11,8 +11,11 @@ pub mod master_wants;
 pub mod raw;
 pub mod raw_records;
 pub mod run;
+pub mod run_pull;
 pub mod sql;
 pub mod task;
+pub mod task_parents;
+pub mod task_settle;
 
 /// Makes a test of each case, in a module of the given name. `$fresh` is an async function that
 /// returns an empty store and a guard that removes it when dropped.

@@ -86,7 +86,10 @@ macro_rules! sql_suite {
         $crate::master_suite!($fixture);
         $crate::master_wants_suite!($fixture);
         $crate::task_suite!($fixture);
+        $crate::task_settle_suite!($fixture);
+        $crate::task_parents_suite!($fixture);
         $crate::run_suite!($fixture);
+        $crate::run_pull_suite!($fixture);
         $crate::dead_letter_suite!($fixture);
     };
 }
