@@ -1,1 +1,46 @@
-fn main() {}
+//! `sluice`: one binary, every role and every tool. Each command is one file in `commands`.
+
+mod backends;
+mod cli;
+mod commands;
+mod connections;
+mod context;
+mod demo;
+mod exit;
+mod output;
+mod roles;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    exit::code(run(&cli))
+}
+
+#[tokio::main]
+async fn run(cli: &Cli) -> sluice_core::Result<exit::Exit> {
+    // One TLS provider for every client of the process; a second call would be refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match &cli.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Up => roles::run(cli, roles::Role::All).await,
+        Command::SyncIn => roles::run(cli, roles::Role::SyncIn).await,
+        Command::SyncOut => roles::run(cli, roles::Role::SyncOut).await,
+        Command::Orchestrator => roles::run(cli, roles::Role::Orchestrator).await,
+        Command::Api => roles::run(cli, roles::Role::Api).await,
+        Command::Standin(args) => commands::standin::run(args).await,
+        Command::Config { command } => commands::config::run(cli, command),
+        Command::Doctor => commands::doctor::run(cli).await,
+        Command::Migrate { command } => commands::migrate::run(cli, command).await,
+        Command::Run { command } => commands::run::run(cli, command).await,
+        Command::Ingest(args) => commands::ingest::run(cli, args).await,
+        Command::Record { command } => commands::record::run(cli, command).await,
+        Command::Queue => commands::queue::run(cli).await,
+        Command::Targets => commands::targets::run(cli).await,
+        Command::Dlq { command } => commands::dlq::run(cli, command).await,
+        Command::Raw { command } => commands::raw::run(cli, command).await,
+        Command::Connector { command } => commands::connector::run(cli, command),
+    }
+}

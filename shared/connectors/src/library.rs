@@ -74,6 +74,27 @@ impl Library {
     }
 }
 
+/// One folder as a connector of the folder's name.
+///
+/// # Errors
+/// As [`Library::new`].
+pub fn read_folder(folder: &Path) -> Result<ConnectorFiles> {
+    // Named by where it is, not by how it was written: `.` has no name.
+    let folder = folder.canonicalize().map_err(|error| {
+        Error::config(
+            "connector_dir_unreadable",
+            format!("the connector folder {} cannot be read", folder.display()),
+        )
+        .caused_by(error)
+    })?;
+    let mut files = BTreeMap::new();
+    collect(&folder, &folder, MAX_DEPTH, &mut files)?;
+    Ok(ConnectorFiles {
+        name: name_of(&folder),
+        files,
+    })
+}
+
 fn similarity(a: &str, b: &str) -> f64 {
     strsim::jaro_winkler(a, &b.to_lowercase())
 }

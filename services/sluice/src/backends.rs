@@ -1,0 +1,85 @@
+//! Chooses the backends: the URL scheme decides, here and nowhere else.
+
+use std::sync::Arc;
+
+use sluice_core::{Error, Result};
+use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
+use sluice_mongo::MongoRaw;
+use sluice_postgres::{PoolSettings, PostgresSql};
+use sluice_rabbitmq::{RabbitBroker, RabbitOptions};
+use sluice_runtime::config::{StoreSettings, StoreUrl};
+use sluice_store::{Backends, Broker, MasterStore, RawStore, TaskStore};
+
+/// Opens all four stores. Embedded ones create their files; servers must be reachable.
+pub async fn open(settings: &StoreSettings) -> Result<Backends> {
+    let (master, tasks) = open_sql(settings).await?;
+    Ok(Backends {
+        raw: open_raw(settings).await?,
+        master,
+        tasks,
+        broker: open_broker(settings).await?,
+    })
+}
+
+/// Opens the SQL store alone; master data and tasks share one database.
+pub async fn open_sql(
+    settings: &StoreSettings,
+) -> Result<(Arc<dyn MasterStore>, Arc<dyn TaskStore>)> {
+    let url = &settings.master;
+    match url.scheme() {
+        "sqlite" => {
+            let store = Arc::new(EmbeddedSql::open(url.expose()).await?);
+            Ok((store.clone(), store))
+        }
+        "postgres" | "postgresql" => {
+            let pool = PoolSettings {
+                max_connections: settings.pool_size,
+                ..PoolSettings::default()
+            };
+            let store = Arc::new(PostgresSql::connect(url.expose(), pool).await?);
+            Ok((store.clone(), store))
+        }
+        _ => Err(unknown("store.master", url, "sqlite: or postgres:")),
+    }
+}
+
+/// Opens the raw store alone.
+pub async fn open_raw(settings: &StoreSettings) -> Result<Arc<dyn RawStore>> {
+    let url = &settings.raw;
+    match url.scheme() {
+        "sqlite" => Ok(Arc::new(SqliteRaw::connect(url.expose()).await?)),
+        "mongodb" | "mongodb+srv" => Ok(Arc::new(
+            MongoRaw::connect(url.expose(), &mongo_database(url)).await?,
+        )),
+        _ => Err(unknown("store.raw", url, "sqlite: or mongodb:")),
+    }
+}
+
+/// Opens the broker alone.
+pub async fn open_broker(settings: &StoreSettings) -> Result<Arc<dyn Broker>> {
+    let url = &settings.broker;
+    match url.scheme() {
+        "local" => Ok(Arc::new(LocalBroker::default())),
+        "amqp" | "amqps" => Ok(Arc::new(
+            RabbitBroker::connect(url.expose(), RabbitOptions::default()).await?,
+        )),
+        _ => Err(unknown("store.broker", url, "local: or amqp:")),
+    }
+}
+
+/// The database named in a MongoDB URL's path; `sluice` without one.
+fn mongo_database(url: &StoreUrl) -> String {
+    url::Url::parse(url.expose())
+        .ok()
+        .map(|url| url.path().trim_matches('/').to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "sluice".to_owned())
+}
+
+fn unknown(key: &str, url: &StoreUrl, expected: &str) -> Error {
+    Error::config(
+        "backend_unknown",
+        format!("`{key}` has the scheme `{}:`", url.scheme()),
+    )
+    .hint(format!("use {expected}"))
+}

@@ -1,0 +1,88 @@
+//! `sluice config check|show`.
+
+use serde::Serialize;
+use sluice_connectors::library::Library;
+use sluice_core::Result;
+use sluice_runtime::Settings;
+
+use crate::{
+    cli::{Cli, ConfigCommand, OutputFormat},
+    connections,
+    exit::Exit,
+    output,
+};
+
+pub fn run(cli: &Cli, command: &ConfigCommand) -> Result<Exit> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    match command {
+        ConfigCommand::Check => check(cli, &settings),
+        ConfigCommand::Show => {
+            match cli.output {
+                OutputFormat::Json => output::json(settings.masked())?,
+                OutputFormat::Table => output::list(
+                    cli.output,
+                    settings.origins(),
+                    &["SETTING", "VALUE", "FROM"],
+                    "no settings",
+                    |origin| {
+                        vec![
+                            origin.key.clone(),
+                            origin.value.to_string(),
+                            origin.source.clone(),
+                        ]
+                    },
+                )?,
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Finding {
+    connection: String,
+    code: &'static str,
+    problem: String,
+}
+
+/// Settings are checked by loading them; what is left are secrets and connector files.
+fn check(cli: &Cli, settings: &Settings) -> Result<Exit> {
+    let library = Library::new(settings.connectors.dir.as_deref())?;
+    let catalogue = settings.catalogue()?;
+    let mut findings = Vec::new();
+    for spec in &catalogue.connections {
+        for error in connections::check(&library, &catalogue, spec) {
+            findings.push(Finding {
+                connection: format!("{}/{}", spec.organization, spec.name),
+                code: error.code(),
+                problem: error.chain(),
+            });
+        }
+    }
+    if findings.is_empty() {
+        eprintln!(
+            "{} organizations, {} connections, {} flows: no problem found",
+            catalogue.organizations.len(),
+            catalogue.connections.len(),
+            catalogue.flows.len()
+        );
+        if cli.output == OutputFormat::Json {
+            output::json(&findings)?;
+        }
+        return Ok(Exit::Done);
+    }
+    output::list(
+        cli.output,
+        &findings,
+        &["CONNECTION", "CODE", "PROBLEM"],
+        "",
+        |finding| {
+            vec![
+                finding.connection.clone(),
+                finding.code.to_owned(),
+                finding.problem.clone(),
+            ]
+        },
+    )?;
+    Ok(Exit::Failed)
+}

@@ -1,0 +1,255 @@
+//! The whole system as a user runs it: the `sluice` binary as separate processes, on the real
+//! MongoDB, PostgreSQL and RabbitMQ, between stand-in vendors.
+
+#![allow(
+    dead_code,
+    reason = "each test file uses its own part of the harness"
+)]
+
+mod process;
+mod servers;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+use sluice_standin::{Handle, Kind, Options, compare};
+use sluice_testkit::{PostgresDatabase, wait_until};
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub use process::Process;
+pub use servers::{MongoDatabase, VirtualHost};
+
+pub const ORGANIZATION: &str = "acme";
+pub const FLOW: &str = "residential";
+
+/// What a test may change about its system.
+pub struct Setup {
+    pub records: usize,
+    pub seed: u64,
+    /// Calls per minute the stand-in targets allow, which the connections are told.
+    pub target_limit: u32,
+    /// Leases run out this soon, so that a killed process's work comes back soon.
+    pub lease: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { records: 800, seed: 11, target_limit: 600_000, lease: "5s" }
+    }
+}
+
+/// Stand-ins, databases of this test's own, and the configuration that ties them together.
+pub struct System {
+    pub yardi: Handle,
+    pub one: Handle,
+    pub lessen360: Handle,
+    pub postgres: PostgresDatabase,
+    pub mongo: MongoDatabase,
+    pub rabbit: VirtualHost,
+    pub folder: TempDir,
+    pub http: reqwest::Client,
+}
+
+impl System {
+    pub async fn start(setup: Setup) -> Self {
+        install_tls();
+        let source = Options { records: setup.records, seed: setup.seed, ..Options::new(Kind::Yardi) };
+        let target = |kind| Options {
+            limit_per_minute: Some(setup.target_limit),
+            ledger_entries: 1_000_000,
+            ..Options::new(kind)
+        };
+        let system = Self {
+            yardi: serve(source).await,
+            one: serve(target(Kind::One)).await,
+            lessen360: serve(target(Kind::Lessen360)).await,
+            postgres: PostgresDatabase::create().await,
+            mongo: MongoDatabase::new(),
+            rabbit: VirtualHost::create().await,
+            folder: tempfile::tempdir().unwrap(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        };
+        system.write_configuration(&setup);
+        system
+    }
+
+    fn write_configuration(&self, setup: &Setup) {
+        let credentials = Options::new(Kind::Yardi);
+        let limits = json!([{ "calls": setup.target_limit, "per_seconds": 60 }]);
+        let retry = json!({ "max_retries": 5, "base_delay": "200ms", "max_delay": "2s" });
+        let connection = |name: &str, config: Value, limits: &Value| {
+            json!({
+                "organization": ORGANIZATION, "name": name, "connector": name, "config": config,
+                "limits": limits, "retry": retry, "concurrency": 4,
+            })
+        };
+        let configuration = json!({
+            "store": { "raw": self.mongo.url(), "master": self.postgres.url(), "broker": self.rabbit.url() },
+            "http": { "listen": "127.0.0.1:0" },
+            "telemetry": { "log_format": "json", "log_level": "info" },
+            "services": {
+                "grace": "20s", "lease": setup.lease,
+                "orchestrator": { "interval": "100ms", "rescue_interval": "500ms" },
+            },
+            "organizations": [{ "slug": ORGANIZATION, "name": "Acme Homes" }],
+            "connections": [
+                connection("yardi", json!({
+                    "base_url": format!("{}/acme", self.yardi.url()),
+                    "username": credentials.yardi.user, "password": "env:E2E_YARDI_PASSWORD",
+                    "server_name": credentials.yardi.server, "database": credentials.yardi.database,
+                    "platform": "SQL Server", "interface_entity": credentials.yardi.entity,
+                    "interface_license": "env:E2E_YARDI_LICENSE",
+                }), &json!([{ "calls": 600_000, "per_seconds": 60 }])),
+                connection("one", json!({
+                    "base_url": self.one.url(), "client_id": "sluice", "client_secret": "env:E2E_ONE_SECRET",
+                }), &limits),
+                connection("lessen360", json!({
+                    "base_url": self.lessen360.url(), "app_id": "sluice-app", "app_secret": "env:E2E_LESSEN360_SECRET",
+                }), &limits),
+            ],
+            "flows": [{
+                "organization": ORGANIZATION, "name": FLOW, "source": "yardi",
+                "targets": [{ "connection": "one" }, { "connection": "lessen360" }],
+            }],
+        });
+        std::fs::write(self.configuration(), toml::to_string(&configuration).unwrap()).unwrap();
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("sluice.toml")
+    }
+
+    /// Environment of every process of this system.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let options = Options::new(Kind::Yardi);
+        vec![
+            ("SLUICE_CONFIG", self.configuration().display().to_string()),
+            ("E2E_YARDI_PASSWORD", options.yardi.password),
+            ("E2E_YARDI_LICENSE", options.yardi.license),
+            ("E2E_ONE_SECRET", options.one.client_secret),
+            ("E2E_LESSEN360_SECRET", options.lessen360.secret),
+        ]
+    }
+
+    /// Starts a role as its own process and waits until it serves.
+    pub async fn spawn(&self, role: &'static str) -> Process {
+        Process::start(role, self.environment(), self.folder.path()).await
+    }
+
+    /// Runs a command to its end; returns its status and JSON output.
+    pub async fn command(&self, arguments: &[&str]) -> (i32, Value) {
+        process::command(arguments, self.environment(), self.folder.path()).await
+    }
+
+    /// Starts a run and returns its id.
+    pub async fn start_run(&self, arguments: &[&str]) -> i64 {
+        let mut all = vec!["run", "start", FLOW, "--output", "json"];
+        all.extend(arguments);
+        let (status, answer) = self.command(&all).await;
+        assert_eq!(status, 0, "{answer}");
+        answer["run"].as_i64().unwrap()
+    }
+
+    pub async fn run(&self, id: i64) -> Value {
+        let (status, answer) = self.command(&["run", "show", &id.to_string(), "--output", "json"]).await;
+        assert_eq!(status, 0, "{answer}");
+        answer
+    }
+
+    /// Waits until a run is over and nothing is on its way any more.
+    pub async fn until_quiet(&self, id: i64, patience: Duration) {
+        wait_until(patience, || async {
+            let state = self.run(id).await["state"].as_str().unwrap_or_default().to_owned();
+            let over = ["done", "partial", "failed", "cancelled"].contains(&state.as_str());
+            over && self.open_pushes().await == 0
+        })
+        .await;
+    }
+
+    /// Pushes on their way, over all targets; not those that wait for a parent.
+    pub async fn open_pushes(&self) -> u64 {
+        let (status, targets) = self.command(&["targets", "--output", "json"]).await;
+        assert_eq!(status, 0, "{targets}");
+        let targets = targets.as_array().cloned().unwrap_or_default();
+        targets.iter().filter_map(|target| target["open"].as_u64()).sum()
+    }
+
+    /// Makes edits at the source.
+    pub async fn edit(&self, request: Value) -> Value {
+        self.control(&self.yardi, "edits", request).await
+    }
+
+    /// Puts a fault on a stand-in.
+    pub async fn fault(&self, standin: &Handle, fault: Value) {
+        self.control(standin, "faults", fault).await;
+    }
+
+    pub async fn clear_faults(&self, standin: &Handle) {
+        let url = format!("{}/_control/faults", standin.url());
+        assert!(self.http.delete(url).send().await.unwrap().status().is_success());
+    }
+
+    async fn control(&self, standin: &Handle, what: &str, body: Value) -> Value {
+        let url = format!("{}/_control/{what}", standin.url());
+        let answer = self.http.post(url).json(&body).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{what}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// What a stand-in holds, of one kind.
+    pub async fn records(&self, standin: &Handle, kind: &str) -> Vec<Value> {
+        let url = format!("{}/_control/records?kind={kind}", standin.url());
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn stats(&self, standin: &Handle) -> Value {
+        let url = format!("{}/_control/stats", standin.url());
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+}
+
+async fn serve(options: Options) -> Handle {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    sluice_standin::serve(options, listener).unwrap()
+}
+
+fn install_tls() {
+    // A second test in the same process finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+impl System {
+    /// All records of the named kinds that a stand-in holds.
+    pub async fn truth(&self, standin: &Handle, kinds: &[&str]) -> BTreeMap<String, Vec<Value>> {
+        let mut truth = BTreeMap::new();
+        for kind in kinds {
+            truth.insert((*kind).to_owned(), self.records(standin, kind).await);
+        }
+        truth
+    }
+
+    /// The newest version of every master record, straight from PostgreSQL.
+    pub async fn master(&self) -> Vec<compare::Master> {
+        let mut connection = PgConnection::connect(self.postgres.url()).await.unwrap();
+        let rows: Vec<(String, String, bool, String)> = sqlx::query_as(
+            "select m.entity_type, m.source_id, m.deleted, v.data_snapshot::text
+             from sync_master_data m
+             join data_versions v on v.master_data_id = m.id and v.version_number = m.current_version",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        rows.into_iter()
+            .map(|(entity_type, source_id, deleted, data)| compare::Master {
+                entity_type,
+                source_id,
+                deleted,
+                data: serde_json::from_str(&data).unwrap(),
+            })
+            .collect()
+    }
+}

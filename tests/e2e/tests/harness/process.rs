@@ -1,0 +1,131 @@
+//! `sluice` as a child process.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use serde_json::Value;
+use sluice_testkit::wait_until;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
+
+/// A running role. Killed when dropped.
+pub struct Process {
+    pub role: &'static str,
+    child: Child,
+    /// Where it serves health and metrics.
+    pub url: String,
+    /// Standard error: all it logged.
+    pub log: PathBuf,
+}
+
+impl Process {
+    pub async fn start(role: &'static str, environment: Vec<(&'static str, String)>, folder: &Path) -> Self {
+        let log = folder.join(format!("{role}-{}.log", sluice_testkit::unique("log")));
+        let file = std::fs::File::create(&log).unwrap();
+        let child = tokio::process::Command::new(binary())
+            .arg(role)
+            .envs(environment)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut process = Self { role, child, url: String::new(), log };
+        process.url = process.address().await;
+        process
+    }
+
+    async fn address(&mut self) -> String {
+        let mut found = String::new();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while found.is_empty() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended at once ({status}):\n{}", self.role, self.text());
+            }
+            assert!(std::time::Instant::now() < deadline, "{} does not serve:\n{}", self.role, self.text());
+            let file = tokio::fs::File::open(&self.log).await.unwrap();
+            let mut lines = BufReader::new(file).lines();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if let Some(url) = line.strip_prefix("listening on ") {
+                    found = url.to_owned();
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        found
+    }
+
+    /// All it logged so far.
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// kill -9.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM, then waits for the end; returns the exit status.
+    pub async fn terminate(&mut self, patience: Duration) -> Option<i32> {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let ended = tokio::time::timeout(patience, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.role, self.text())).unwrap().code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub async fn until_ready(&self, http: &reqwest::Client) {
+        wait_until(Duration::from_secs(30), || async {
+            let answer = http.get(format!("{}/readyz", self.url)).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+}
+
+/// Runs a command of the binary; returns its exit status and its standard output as JSON.
+pub async fn command(
+    arguments: &[&str],
+    environment: Vec<(&'static str, String)>,
+    folder: &Path,
+) -> (i32, Value) {
+    let output = tokio::process::Command::new(binary())
+        .args(arguments)
+        .envs(environment)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let status = output.status.code().unwrap_or(-1);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| {
+        Value::String(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    });
+    (status, value)
+}
+
+/// The built `sluice`, beside this test. Built first, so that a test never runs an old one.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "sluice"]).status();
+        assert!(built.unwrap().success(), "sluice does not build");
+        let test = std::env::current_exe().unwrap();
+        // target/<profile>/deps/<test>
+        let path = test.parent().and_then(Path::parent).unwrap().join("sluice");
+        assert!(path.is_file(), "{} is missing", path.display());
+        path
+    })
+}
