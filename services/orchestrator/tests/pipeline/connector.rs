@@ -1,0 +1,161 @@
+//! The scripted system as a connector: files in a folder, as an integration engineer writes them.
+
+use std::{fs, path::Path};
+
+const MANIFEST: &str = r#"
+version: "6.0.0"
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [locations]}
+definitions:
+  paged: &paged
+    type: SimpleRetriever
+    record_selector:
+      type: RecordSelector
+      extractor: {type: DpathExtractor, field_path: [items]}
+    paginator:
+      type: DefaultPaginator
+      page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}
+      pagination_strategy:
+        type: CursorPagination
+        cursor_value: "{{ response.next }}"
+        stop_condition: "{{ not response.next }}"
+streams:
+  - type: DeclarativeStream
+    name: locations
+    primary_key: [id]
+    retriever:
+      <<: *paged
+      requester:
+        type: HttpRequester
+        url_base: "{{ config['base_url'] }}"
+        path: /source/locations
+        http_method: GET
+  - type: DeclarativeStream
+    name: requests
+    primary_key: [id]
+    retriever:
+      <<: *paged
+      requester:
+        type: HttpRequester
+        url_base: "{{ config['base_url'] }}"
+        path: /source/requests
+        http_method: GET
+"#;
+
+const LOCATIONS: &str = r#"
+if .kind == "ghost" {
+  return {"skip": "pseudo location"}
+}
+{
+  "entity_type": "Location",
+  "source_id": to_string(.id) ?? "",
+  "data": {
+    "kind": "property",
+    "number": to_string(.id) ?? "",
+    "name": .name,
+    "property_code": to_string(.id) ?? "",
+    "address": {},
+    "active": true,
+  },
+  "modified_at": .at,
+  "deleted": .gone == true,
+}
+"#;
+
+const REQUESTS: &str = r#"
+{
+  "entity_type": "ServiceRequest",
+  "source_id": to_string(.id) ?? "",
+  "data": {
+    "number": to_string(.id) ?? "",
+    "property_code": to_string(.location) ?? "",
+    "summary": .name,
+    "created_at": "2026-01-02T03:04:05Z",
+    "time_zone": "UTC",
+    "requester": {},
+  },
+  "parents": [{"entity_type": "Location", "source_id": .location}],
+}
+"#;
+
+const LOCATION_OUT: &str = r#"
+{"ref": .entity_id, "name": .data.name}
+"#;
+
+const REQUEST_OUT: &str = r#"
+{"ref": .entity_id, "name": .data.summary, "location": .parent.Location}
+"#;
+
+/// `operations.yaml`; `lookup` leaves out how records are found when false.
+fn operations(lookup: bool) -> String {
+    let mut text = r#"
+type: DeclarativeTarget
+version: 1
+defaults:
+  type: HttpRequester
+  url_base: "{{ config['base_url'] }}"
+  http_method: POST
+check:
+  requester: {http_method: GET, path: /target/Location, request_parameters: {ref: none}}
+entities:
+"#
+    .to_owned();
+    for entity in ["Location", "ServiceRequest"] {
+        text.push_str(&format!(
+            r#"
+  {entity}:
+    create:
+      type: RecordWrite
+      requester: {{path: /target/{entity}, request_body_json: "{{{{ body }}}}"}}
+      id_path: [id]
+    update:
+      type: RecordWrite
+      requester:
+        http_method: PUT
+        path: "/target/{entity}/{{{{ external_id }}}}"
+        request_body_json: "{{{{ body }}}}"
+      id_path: [id]
+    delete:
+      type: RecordWrite
+      requester: {{http_method: DELETE, path: "/target/{entity}/{{{{ external_id }}}}"}}
+"#
+        ));
+        if lookup {
+            text.push_str(&format!(
+                r#"
+    lookup:
+      batch_size: 10
+      requester:
+        http_method: GET
+        path: /target/{entity}
+        request_parameters: {{ref: "{{{{ entity_ids }}}}"}}
+      extractor: {{type: DpathExtractor, field_path: [items, "*"]}}
+      reference_path: [ref]
+      id_path: [id]
+"#
+            ));
+        }
+    }
+    text
+}
+
+/// Writes three connectors: `scripted` to read, `keeper` to write, `forgetful` to write to but
+/// not to look up in.
+pub fn write(dir: &Path) {
+    let file = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    file("scripted/manifest.yaml", MANIFEST);
+    file("scripted/to_canonical/locations.vrl", LOCATIONS);
+    file("scripted/to_canonical/requests.vrl", REQUESTS);
+    for (name, lookup) in [("keeper", true), ("forgetful", false)] {
+        file(&format!("{name}/operations.yaml"), &operations(lookup));
+        file(&format!("{name}/from_canonical/Location.vrl"), LOCATION_OUT);
+        file(
+            &format!("{name}/from_canonical/ServiceRequest.vrl"),
+            REQUEST_OUT,
+        );
+    }
+}

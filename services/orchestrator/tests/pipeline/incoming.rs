@@ -1,0 +1,210 @@
+//! From the source to master data.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use serde_json::{Value, json};
+use sluice_core::run::{RunKind, RunState};
+use sluice_orchestrator::plan::RunRequest;
+use sluice_store::raw::{InboundState, OutboundState, PayloadKind};
+use sluice_sync_in::intake::{self, Incoming, Kept};
+use sluice_testkit::wait_until;
+
+use crate::house::{House, PATIENCE};
+
+pub fn location(id: u32, name: &str) -> Value {
+    json!({"id": format!("L{id}"), "name": name})
+}
+
+pub fn locations(count: u32) -> Vec<Value> {
+    (0..count).map(|id| location(id, "Elm Court")).collect()
+}
+
+fn incoming(body: &Value, delivery_id: Option<&str>) -> Incoming {
+    Incoming {
+        kind: PayloadKind::Webhook,
+        stream: "locations".into(),
+        content_type: Some("application/json".into()),
+        body: Bytes::from(body.to_string()),
+        delivery_id: delivery_id.map(str::to_owned),
+        received_at: Utc::now(),
+        traceparent: None,
+    }
+}
+
+/// I1, I2: everything is kept and applied; a second run makes no version and no push.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_kept_and_applied_once() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(25), 10);
+    let run = house.full().await;
+    assert_eq!(run.state, RunState::Done);
+    assert_eq!((run.counts.read, run.counts.created), (25, 25));
+    assert_eq!(run.counts.read, run.counts.settled());
+    assert_eq!(
+        run.counts.calls, 4,
+        "three pages of locations and one of requests"
+    );
+    house.quiet().await;
+    assert_eq!(house.system.names("Location").len(), 25);
+    let again = house.full().await;
+    house.quiet().await;
+    assert_eq!((again.counts.unchanged, again.counts.stored), (25, 0));
+    assert_eq!(house.system.writes("POST"), 25);
+    assert_eq!(house.system.writes("PUT"), 0);
+    assert_eq!(house.history("Location", "L7").await.versions.len(), 1);
+}
+
+/// Bad records are set aside with typed errors; the rest of the page goes on (I3).
+#[tokio::test(flavor = "multi_thread")]
+async fn faulty_records_are_kept_for_review_and_the_rest_goes_on() {
+    let house = House::open("keeper").await;
+    let items = [
+        location(1, "first"),
+        json!({"id": "L2", "name": 7}),
+        json!({"name": "nobody"}),
+        json!({"id": "L3", "kind": "ghost"}),
+        location(1, "second"),
+        location(4, "nul \u{0} inside"),
+    ];
+    house.system.holds("locations", &items, 10);
+    let run = house.full().await;
+    assert_eq!(run.state, RunState::Partial);
+    let counts = run.counts;
+    assert_eq!(
+        (counts.read, counts.created, counts.rejected, counts.skipped),
+        (6, 2, 2, 2)
+    );
+    assert_eq!(counts.read, counts.settled());
+    house.quiet().await;
+    assert_eq!(house.system.names("Location")["src:L1"], "second");
+    assert_eq!(house.system.names("Location")["src:L4"], "nul  inside");
+    let raw = house.raw_records().await;
+    let failed: Vec<_> = raw
+        .iter()
+        .filter(|record| record.inbound == InboundState::Failed)
+        .map(|record| (record.source_id.as_str(), record.errors[0].code.as_str()))
+        .collect();
+    assert_eq!(failed.len(), 2);
+    assert!(failed.contains(&("L2", "schema_violation")), "{failed:?}");
+    assert!(
+        failed
+            .iter()
+            .any(|(id, code)| id.starts_with("unidentified:") && *code == "source_id_missing"),
+        "{failed:?}"
+    );
+}
+
+/// A page that cannot be read is kept as received, its slice fails with a class, and other
+/// streams go on (I1).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_page_is_kept_and_fails_its_slice_only() {
+    let house = House::open("keeper").await;
+    house.system.script().pages.insert(
+        "locations".into(),
+        vec![Ok(locations(3)), Err("<html>Bad gateway</html>".into())],
+    );
+    let request = json!({"id": "R1", "name": "leak", "location": "L1"});
+    house.system.holds("requests", &[request], 10);
+    let run = house.full().await;
+    // A body that is no JSON holds no records for this decoder, or an error for others; either
+    // way, nothing before or beside it is lost.
+    assert!(run.state.is_final());
+    house.quiet().await;
+    assert_eq!(house.system.names("Location").len(), 3);
+    assert_eq!(house.system.names("ServiceRequest").len(), 1);
+}
+
+/// C3: a dry run decides and counts, and writes nothing anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(5), 2);
+    let request = RunRequest {
+        dry_run: true,
+        ..house.request(RunKind::Full)
+    };
+    let run = house.run(&request).await;
+    assert_eq!((run.state, run.counts.created), (RunState::Done, 5));
+    house.quiet().await;
+    assert_eq!(house.raw_records().await.len(), 0);
+    assert_eq!(house.master_count().await, 0);
+    assert_eq!(house.system.script().writes.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_record_run_takes_in_only_that_record() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(100), 10);
+    let request = RunRequest {
+        record: Some("L12".into()),
+        streams: vec!["locations".into()],
+        ..house.request(RunKind::Single)
+    };
+    let run = house.run(&request).await;
+    assert_eq!((run.counts.read, run.counts.created), (1, 1));
+    house.quiet().await;
+    assert_eq!(house.system.names("Location").len(), 1);
+    let calls = house.system.script().page_calls;
+    assert!(
+        calls <= 4,
+        "{calls} pages read; two and those fetched ahead are enough"
+    );
+}
+
+/// Reprocessing reads what is stored, not the source.
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_records_are_reprocessed_without_a_call() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(7), 3);
+    house.full().await;
+    let calls = house.system.script().page_calls;
+    let run = house.run(&house.request(RunKind::Reprocess)).await;
+    assert_eq!((run.counts.read, run.counts.unchanged), (7, 7));
+    assert_eq!(run.counts.calls, 0);
+    assert_eq!(house.system.script().page_calls, calls);
+}
+
+/// I1, I2: a webhook delivered twice is one version; one that was kept but not processed before
+/// the process died is taken in by recovery.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_kept_first_and_recovered() {
+    let mut house = House::build("keeper").await;
+    house.lease = Duration::from_millis(50);
+    let ingester = house.sync_in().ingester();
+    let source = house.sources.all().next().unwrap().clone();
+    let hook = incoming(&location(1, "by hook"), Some("d-1"));
+    let first = intake::ingest_payload(&ingester, &source, hook.clone())
+        .await
+        .unwrap();
+    assert_eq!((first.duplicate, first.counts.created), (false, 1));
+    let second = intake::ingest_payload(&ingester, &source, hook)
+        .await
+        .unwrap();
+    assert!(second.duplicate);
+    let kept = ingester
+        .keep(&source, incoming(&location(2, "left behind"), None))
+        .await
+        .unwrap();
+    assert!(matches!(kept, Kept::Pending(..)));
+    assert_eq!(house.master_count().await, 1);
+    house.start_sync_in();
+    wait_until(PATIENCE, || async { house.master_count().await == 2 }).await;
+}
+
+/// The raw store shows where a record has arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn outbound_states_are_mirrored() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(3), 10);
+    house.full().await;
+    wait_until(PATIENCE, || async {
+        let raw = house.raw_records().await;
+        raw.len() == 3
+            && raw
+                .iter()
+                .all(|record| record.outbound == [("dst".to_owned(), OutboundState::Synced)])
+    })
+    .await;
+}

@@ -1,0 +1,8 @@
+//! The three services together over the embedded backends, between a scripted source and target.
+
+mod connector;
+mod house;
+mod incoming;
+mod outgoing;
+mod shutdown;
+mod system;
