@@ -139,7 +139,8 @@ impl Mapper {
 
     /// Maps one master record to the target's form. The program reads `.` (the input's fields,
     /// and `.parent.<EntityType>`, the external id of the first parent of that type) and
-    /// `%config`.
+    /// `%config`. Fields that are null are left out when the record is new to the target, and
+    /// stay when it is linked: they clear what is there.
     ///
     /// # Errors
     /// As [`Mapper::to_canonical`].
@@ -155,7 +156,8 @@ impl Mapper {
             .ok_or_else(|| self.missing(&format!("from_canonical/{entity}.vrl")))?;
         let metadata = ObjectMap::from([("config".into(), convert::from_json(config))]);
         let result = program.run(outgoing(input), metadata)?;
-        output::outgoing(result).map_err(|fault| fault.at(program.file()))
+        output::outgoing(result, input.external_id.is_some())
+            .map_err(|fault| fault.at(program.file()))
     }
 
     /// Streams with mapping rules.

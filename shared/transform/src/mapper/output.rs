@@ -56,31 +56,38 @@ pub(super) fn mapped(result: Value) -> Result<Mapped, Fault> {
     }
 }
 
-/// Reads `{skip: reason}` or the body to send. Fields that are null are left out, at every depth
-/// but in lists: targets take null for "delete this".
-pub(super) fn outgoing(result: Value) -> Result<Outgoing, Fault> {
+/// Reads `{skip: reason}` or the body to send.
+///
+/// A field that is null is left out of a new record. For one the target has, it stays at the top
+/// level and tells the target to clear the field; inside of objects, which targets replace as a
+/// whole, it is left out.
+pub(super) fn outgoing(result: Value, linked: bool) -> Result<Outgoing, Fault> {
     let Value::Object(fields) = result else {
         return Err(unexpected("a body or {skip}", &result));
     };
     match skip(&fields)? {
         Some(reason) => Ok(Outgoing::Skip(reason)),
-        None => Ok(Outgoing::Send(convert::into_json(Value::Object(
-            without_nulls(fields),
-        )))),
+        None => Ok(Outgoing::Send(convert::into_json(Value::Object(body(
+            fields, linked,
+        ))))),
     }
 }
 
-fn without_nulls(fields: ObjectMap) -> ObjectMap {
+fn body(fields: ObjectMap, keep_nulls: bool) -> ObjectMap {
     fields
         .into_iter()
-        .filter_map(|(name, value)| match value {
-            Value::Null => None,
+        .map(|(name, value)| match value {
             Value::Object(inner) => {
-                let inner = without_nulls(inner);
-                (!inner.is_empty()).then_some((name, Value::Object(inner)))
+                let inner = body(inner, false);
+                if inner.is_empty() {
+                    (name, Value::Null)
+                } else {
+                    (name, Value::Object(inner))
+                }
             }
-            other => Some((name, other)),
+            other => (name, other),
         })
+        .filter(|(_, value)| keep_nulls || !value.is_null())
         .collect()
 }
 
