@@ -79,9 +79,7 @@ fn check(cli: &Cli, dir: &Path) -> Result<Exit> {
         }));
     }
     if connections::can_write(&files) {
-        problems.extend(load(&files, |http, config| {
-            Target::load(&files, &files.name, config, http).map(drop)
-        }));
+        problems.extend(Target::check_files(&files).err());
     }
     problems.extend(Mapper::load(&files).err());
     if !connections::can_read(&files) && !connections::can_write(&files) {

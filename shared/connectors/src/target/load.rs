@@ -36,11 +36,12 @@ const RECORD_ROOTS: &[&str] = &[
     "version",
 ];
 
-/// Reads the file with a connection's settings.
+/// Reads the file with a connection's settings; without them, whether all settings that the file
+/// refers to are there is not checked.
 ///
 /// # Errors
 /// `operations_missing`, `operations_invalid`.
-pub(super) fn load(files: &ConnectorFiles, config: &Value) -> Result<Plan> {
+pub(super) fn load(files: &ConnectorFiles, config: Option<&Value>) -> Result<Plan> {
     let text = files.get(FILE).ok_or_else(|| {
         Error::config(
             "operations_missing",
@@ -101,7 +102,7 @@ pub(super) fn load(files: &ConnectorFiles, config: &Value) -> Result<Plan> {
 
 struct File<'a> {
     connector: &'a str,
-    config: &'a Value,
+    config: Option<&'a Value>,
 }
 
 struct Defaults {
@@ -151,17 +152,20 @@ impl File<'_> {
                 );
                 return Err(self.invalid(at, &detail));
             }
-            let set = reference
-                .steps
-                .iter()
-                .try_fold(self.config, |value, step| value.get(step))
-                .is_some_and(|value| !value.is_null());
-            if reference.root == "config" && !set {
+            if reference.root == "config" && !self.is_set(reference) {
                 let detail = format!("the connection's settings have no `{reference}`");
                 return Err(self.invalid(at, &detail));
             }
         }
         Ok(())
+    }
+
+    fn is_set(&self, reference: &Reference) -> bool {
+        self.config.is_none_or(|config| {
+            let mut steps = reference.steps.iter();
+            let value = steps.try_fold(config, |value, step| value.get(step));
+            value.is_some_and(|value| !value.is_null())
+        })
     }
 
     fn template(&self, at: &str, text: &str, roots: &[&str]) -> Result<Template> {

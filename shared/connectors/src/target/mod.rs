@@ -114,7 +114,7 @@ impl Target {
         http: HttpClient,
     ) -> Result<Self> {
         let scoped = |error: Error| error.connection(connection);
-        let plan = load::load(files, config.expose()).map_err(scoped)?;
+        let plan = load::load(files, Some(config.expose())).map_err(scoped)?;
         let fixed = plan.base_urls(config.expose()).map_err(scoped)?;
         Ok(Self {
             connection: connection.to_owned(),
@@ -122,6 +122,15 @@ impl Target {
             config,
             plan,
         })
+    }
+
+    /// Reads and checks `operations.yaml` alone, for somebody who edits it and has no connection
+    /// at hand.
+    ///
+    /// # Errors
+    /// As [`Self::load`], without what settings are needed for.
+    pub fn check_files(files: &ConnectorFiles) -> Result<()> {
+        load::load(files, None).map(drop)
     }
 
     /// The entity types that can be written, in the file's order.
@@ -157,7 +166,7 @@ impl Target {
     /// Writes records. Results come in the order of the items.
     ///
     /// - A create of a record that is there already finds it, links it and updates it.
-    /// - A delete of a record that is gone has succeeded.
+    /// - A delete of a record that the target says is gone has succeeded.
     /// - A failure of the whole call is the result of each of its records; class `Timeout` means
     ///   that the write may have been carried out.
     /// - When a call with several records is refused for its content, the records are sent in

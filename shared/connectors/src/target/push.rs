@@ -41,6 +41,10 @@ pub(super) async fn push(
                     external_id: item.external_id.clone().unwrap_or_default(),
                     action: PushAction::Deleted,
                 }),
+                // Nobody should take this for "gone already".
+                (PushOperation::Delete, Outcome::Class(ErrorClass::NotFound)) => {
+                    Err(unproven(refusal.error))
+                }
                 _ => Err(refusal.error),
             },
         });
@@ -348,6 +352,16 @@ fn put(results: &mut [Result<Receipt>], index: usize, result: Result<Receipt>) {
     if let Some(slot) = results.get_mut(index) {
         *slot = result;
     }
+}
+
+fn unproven(answer: Error) -> Error {
+    Error::new(
+        ErrorClass::TargetError,
+        "target_not_found_unproven",
+        "the target answered \"not found\" in a way that proves nothing about the record",
+    )
+    .hint("give the delete a response filter with the target's own code and outcome not_found")
+    .caused_by(answer)
 }
 
 fn hidden() -> Error {

@@ -162,7 +162,7 @@ async fn statuses_have_their_classes() {
             PushOperation::Delete,
             404,
             json!({"error": "no route"}),
-            "not_found target_record_missing",
+            "target_error target_not_found_unproven",
         ),
         (PushOperation::Delete, 204, json!(null), "deleted p_1"),
     ] {
@@ -180,7 +180,7 @@ async fn statuses_have_their_classes() {
         if let Err(error) = &batch.results[0] {
             let wait = (status == 503).then(|| Duration::from_secs(9));
             assert_eq!(error.wait(), wait);
-            assert!(error.advice().unwrap().contains("8f14e45f-ea1c"));
+            assert!(error.chain().contains("8f14e45f-ea1c"), "{error}");
             assert!(!error.chain().contains("Dana Poe"));
         }
     }

@@ -119,6 +119,24 @@ async fn what_is_not_described_is_refused_as_configuration() {
     assert_eq!(calls, 0);
 }
 
+/// Without a connection, only what settings are needed for goes unchecked.
+#[test]
+fn a_file_is_checked_without_a_connection() {
+    let check = |text: &str| {
+        Target::check_files(&ConnectorFiles {
+            name: "acme".to_owned(),
+            files: [("operations.yaml".to_owned(), text.into())].into(),
+        })
+    };
+    check(SMALL).unwrap();
+    let error = check(&SMALL.replace("{{ body }}", "{{ bodi }}")).unwrap_err();
+    assert_eq!(error.code(), "operations_invalid");
+    for name in ["one", "lessen360"] {
+        let files = Library::new(None).unwrap().get(name).unwrap();
+        Target::check_files(&files).unwrap();
+    }
+}
+
 /// The example that engineers copy is one that loads.
 #[test]
 fn the_documented_example_loads() {
