@@ -37,7 +37,8 @@ pub struct SliceRequest {
 /// One answer of the source, kept before anything else happens to it (promise I1).
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The body as received, after transfer decoding (gzip) and before anything else.
+    /// The body as received, after transfer decoding (gzip) and before anything else. Empty when
+    /// the answer was an error that the manifest ignores.
     pub body: Bytes,
     /// The `Content-Type` of the answer.
     pub content_type: Option<String>,

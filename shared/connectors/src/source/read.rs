@@ -90,8 +90,14 @@ impl Source {
             .response
             .header(CONTENT_TYPE.as_str())
             .map(str::to_owned);
+        // An ignored error answer holds no records, now or when it is extracted again.
+        let body = if fetched.response.status.as_u16() >= 400 {
+            Bytes::new()
+        } else {
+            fetched.response.body.clone()
+        };
         let mut page = Page {
-            body: fetched.response.body.clone(),
+            body,
             content_type,
             received_at: Utc::now(),
             records: Vec::new(),
@@ -290,7 +296,9 @@ impl Source {
     ) -> Result<Result<Decoded>> {
         let content_type = response.header(CONTENT_TYPE.as_str());
         if response.status.as_u16() >= 400 {
-            return Ok(Ok(stream.decoder.decode_error(&response.body, content_type)));
+            let mut decoded = stream.decoder.decode_error(&response.body, content_type);
+            decoded.streamed = Some(Vec::new());
+            return Ok(Ok(decoded));
         }
         let path = stream.selector.extractor.segments(scope)?;
         let at = extract::is_plain(&path).then_some(path.as_slice());

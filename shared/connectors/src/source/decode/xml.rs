@@ -209,7 +209,7 @@ impl Builder<'_> {
             }
             self.count()?;
             let value = attribute
-                .unescape_value()
+                .normalized_value(quick_xml::XmlVersion::Implicit1_0)
                 .map_err(|_| invalid("an attribute's value is malformed"))?;
             children.insert(
                 format!("@{}", self.local(key)),
