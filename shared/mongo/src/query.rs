@@ -52,6 +52,7 @@ impl MongoRaw {
             .find(filter(query, after))
             .sort(doc! { "_id": 1 })
             .limit(ask)
+            .batch_size(u32::try_from(ask).unwrap_or(u32::MAX))
             .await
             .map_err(failed)?;
         let mut found = Vec::new();

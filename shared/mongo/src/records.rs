@@ -20,6 +20,9 @@ const MAX_DOCUMENT: usize = 16_000_000;
 /// Most bytes of updates sent as one command; the server's limit is 48 MB.
 const UPDATE_BATCH: usize = 16_000_000;
 
+/// More than any batch has, so that one reply brings all; the server's own first reply has 101.
+const ONE_REPLY: u32 = 2_000;
+
 /// Whose records they are: the fields that a batch usually has in common.
 type Owner<'a> = (OrganizationId, ConnectionId, &'a EntityType);
 
@@ -104,6 +107,7 @@ impl MongoRaw {
                 .records
                 .find(filter)
                 .projection(doc! { "sourceId": 1, "metadata.hash": 1, "outcome": 1 })
+                .batch_size(ONE_REPLY)
                 .await
                 .map_err(failed)?;
             while let Some(document) = found.try_next().await.map_err(failed)? {
@@ -241,7 +245,8 @@ impl MongoRaw {
             doc! { "$project": { "sourceId": 1, "seenOrder": 1 } },
             doc! { "$group": { "_id": "$sourceId", "latest": latest } },
         ];
-        let mut groups = self.records.aggregate(pipeline).await.map_err(failed)?;
+        let groups = self.records.aggregate(pipeline).batch_size(ONE_REPLY);
+        let mut groups = groups.await.map_err(failed)?;
         let mut newest = HashMap::new();
         while let Some(group) = groups.try_next().await.map_err(failed)? {
             let id = object_id(part(&group, "latest")?, "id")?;

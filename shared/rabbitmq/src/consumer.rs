@@ -12,7 +12,7 @@ use lapin::{
 };
 use sluice_core::Result;
 use sluice_store::broker::{Consumer, Delivery};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     RabbitOptions,
@@ -42,6 +42,8 @@ struct Subscription {
     stream: lapin::Consumer,
     /// The broker's tags of what was delivered and not settled.
     unsettled: BTreeSet<u64>,
+    /// When silence has lasted too long to be trusted.
+    renew_at: Instant,
 }
 
 impl RabbitConsumer {
@@ -75,6 +77,7 @@ impl RabbitConsumer {
             channel,
             stream,
             unsettled: BTreeSet::new(),
+            renew_at: Instant::now() + self.options.renew_idle,
         })
     }
 
@@ -111,7 +114,22 @@ impl RabbitConsumer {
                 }
                 continue;
             };
-            let Some(Ok(first)) = subscription.stream.next().await else {
+            let received = tokio::select! {
+                biased;
+                received = subscription.stream.next() => received,
+                () = tokio::time::sleep_until(subscription.renew_at) => {
+                    // A queue deleted and declared again within milliseconds keeps counting its
+                    // consumers and hands them messages that never arrive. Nothing tells a client
+                    // but the silence.
+                    if subscription.unsettled.is_empty() {
+                        self.unsubscribe();
+                    } else {
+                        subscription.renew_at = Instant::now() + self.options.renew_idle;
+                    }
+                    continue;
+                }
+            };
+            let Some(Ok(first)) = received else {
                 // Closed channel, lost connection, deleted queue.
                 tracing::warn!(queue = self.queue, "subscription ended; subscribing again");
                 self.unsubscribe();
@@ -124,6 +142,7 @@ impl RabbitConsumer {
                 };
                 deliveries.push(subscription.take(next, self.generation));
             }
+            subscription.renew_at = Instant::now() + self.options.renew_idle;
             return deliveries;
         }
     }

@@ -41,6 +41,8 @@ pub struct RabbitOptions {
     pub window: usize,
     /// Bounds of the random wait before connecting or subscribing again.
     pub reconnect: RangeInclusive<Duration>,
+    /// How long a consumer trusts silence before it subscribes anew.
+    pub renew_idle: Duration,
     /// PEM text of the authorities that sign the broker's certificate, when the system does not
     /// know them (`amqps:` only).
     pub ca_chain: Option<String>,
@@ -55,6 +57,7 @@ impl Default for RabbitOptions {
             heartbeat: Duration::from_secs(10),
             window: 500,
             reconnect: Duration::from_millis(200)..=Duration::from_secs(5),
+            renew_idle: Duration::from_secs(60),
             ca_chain: None,
         }
     }

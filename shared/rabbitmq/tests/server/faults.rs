@@ -19,6 +19,7 @@ fn options(name: &str) -> RabbitOptions {
     RabbitOptions {
         name: name.into(),
         reconnect: Duration::from_millis(20)..=Duration::from_millis(200),
+        renew_idle: Duration::from_millis(300),
         ..RabbitOptions::default()
     }
 }
