@@ -2,6 +2,24 @@
 
 use std::{fs, path::Path};
 
+/// `manifest.yaml`; the locations come as XML when `xml` holds.
+fn manifest(xml: bool) -> String {
+    let (decoder, root) = if xml {
+        ("{type: XmlDecoder}", "root, ")
+    } else {
+        ("{type: JsonDecoder}", "")
+    };
+    let next = if xml {
+        "response.root.next"
+    } else {
+        "response.next"
+    };
+    MANIFEST
+        .replace("DECODER", decoder)
+        .replace("ROOT", root)
+        .replace("NEXT", next)
+}
+
 const MANIFEST: &str = r#"
 version: "6.0.0"
 type: DeclarativeSource
@@ -24,7 +42,18 @@ streams:
     name: locations
     primary_key: [id]
     retriever:
-      <<: *paged
+      type: SimpleRetriever
+      decoder: DECODER
+      record_selector:
+        type: RecordSelector
+        extractor: {type: DpathExtractor, field_path: [ROOTitems]}
+      paginator:
+        type: DefaultPaginator
+        page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}
+        pagination_strategy:
+          type: CursorPagination
+          cursor_value: "{{ NEXT }}"
+          stop_condition: "{{ not NEXT }}"
       requester:
         type: HttpRequester
         url_base: "{{ config['base_url'] }}"
@@ -139,7 +168,7 @@ entities:
     text
 }
 
-/// Writes three connectors: `scripted` to read, `keeper` to write, `forgetful` to write to but
+/// Writes the connectors: `scripted` and `tabloid` to read, `keeper` to write, `forgetful` to write to but
 /// not to look up in.
 pub fn write(dir: &Path) {
     let file = |path: &str, text: &str| {
@@ -147,9 +176,11 @@ pub fn write(dir: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    file("scripted/manifest.yaml", MANIFEST);
-    file("scripted/to_canonical/locations.vrl", LOCATIONS);
-    file("scripted/to_canonical/requests.vrl", REQUESTS);
+    for (name, xml) in [("scripted", false), ("tabloid", true)] {
+        file(&format!("{name}/manifest.yaml"), &manifest(xml));
+        file(&format!("{name}/to_canonical/locations.vrl"), LOCATIONS);
+        file(&format!("{name}/to_canonical/requests.vrl"), REQUESTS);
+    }
     for (name, lookup) in [("keeper", true), ("forgetful", false)] {
         file(&format!("{name}/operations.yaml"), &operations(lookup));
         file(&format!("{name}/from_canonical/Location.vrl"), LOCATION_OUT);

@@ -47,9 +47,9 @@ pub struct House {
 }
 
 impl House {
-    /// Stores, connectors and a scripted system; no service runs yet. `target` is the connector
-    /// of the target connection.
-    pub async fn build(target: &str) -> Self {
+    /// Stores, connectors and a scripted system; no service runs yet. `source` and `target` are
+    /// the connectors of the two connections.
+    pub async fn build(source: &str, target: &str) -> Self {
         let dir = TempDir::new().unwrap();
         connector::write(&dir.path().join("connectors"));
         let system = System::start().await;
@@ -62,7 +62,7 @@ impl House {
             "organizations": [{"slug": "acme", "name": "Acme"}],
             "connections": [
                 {
-                    "organization": "acme", "name": "src", "connector": "scripted",
+                    "organization": "acme", "name": "src", "connector": source,
                     "config": {"base_url": format!("http://{}", system.address)},
                     "retry": {"max_retries": 2, "base_delay_ms": 10, "max_delay_ms": 20},
                 },
@@ -110,7 +110,7 @@ impl House {
 
     /// A house in which everything works.
     pub async fn open(target: &str) -> Self {
-        let mut house = Self::build(target).await;
+        let mut house = Self::build("scripted", target).await;
         house.start_orchestrator();
         house.start_sync_in();
         house.start_sync_out();

@@ -96,26 +96,6 @@ async fn faulty_records_are_kept_for_review_and_the_rest_goes_on() {
     );
 }
 
-/// A page that cannot be read is kept as received, its slice fails with a class, and other
-/// streams go on (I1).
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_page_is_kept_and_fails_its_slice_only() {
-    let house = House::open("keeper").await;
-    house.system.script().pages.insert(
-        "locations".into(),
-        vec![Ok(locations(3)), Err("<html>Bad gateway</html>".into())],
-    );
-    let request = json!({"id": "R1", "name": "leak", "location": "L1"});
-    house.system.holds("requests", &[request], 10);
-    let run = house.full().await;
-    // A body that is no JSON holds no records for this decoder, or an error for others; either
-    // way, nothing before or beside it is lost.
-    assert!(run.state.is_final());
-    house.quiet().await;
-    assert_eq!(house.system.names("Location").len(), 3);
-    assert_eq!(house.system.names("ServiceRequest").len(), 1);
-}
-
 /// C3: a dry run decides and counts, and writes nothing anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing() {
@@ -170,7 +150,7 @@ async fn stored_records_are_reprocessed_without_a_call() {
 /// the process died is taken in by recovery.
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_are_kept_first_and_recovered() {
-    let mut house = House::build("keeper").await;
+    let mut house = House::build("scripted", "keeper").await;
     house.lease = Duration::from_millis(50);
     let ingester = house.sync_in().ingester();
     let source = house.sources.all().next().unwrap().clone();

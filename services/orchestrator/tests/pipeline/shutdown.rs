@@ -35,7 +35,7 @@ async fn a_soft_stop_in_the_middle_loses_and_repeats_nothing() {
 /// M2: messages that got lost are published again from what SQL says is owed.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_messages_lose_nothing() {
-    let mut house = House::build("keeper").await;
+    let mut house = House::build("scripted", "keeper").await;
     house.start_orchestrator();
     house.start_sync_in();
     house.system.holds("locations", &locations(40), 50);
