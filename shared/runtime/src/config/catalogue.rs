@@ -36,7 +36,7 @@ pub(super) trait Entry: DeserializeOwned {
     const KEYS: &'static [&'static str];
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Organization {
     slug: String,
@@ -66,7 +66,7 @@ struct Retry {
     max_delay: Duration,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Flow {
     organization: String,
@@ -96,15 +96,6 @@ impl Entry for Flow {
     const KEYS: &'static [&'static str] = &["organization", "name", "source", "streams", "targets"];
 }
 
-impl Default for Organization {
-    fn default() -> Self {
-        Self {
-            slug: String::new(),
-            name: String::new(),
-        }
-    }
-}
-
 impl Default for Connection {
     fn default() -> Self {
         Self {
@@ -115,18 +106,6 @@ impl Default for Connection {
             limits: Vec::new(),
             retry: Retry::default(),
             concurrency: 4,
-        }
-    }
-}
-
-impl Default for Flow {
-    fn default() -> Self {
-        Self {
-            organization: String::new(),
-            name: String::new(),
-            source: String::new(),
-            streams: Vec::new(),
-            targets: Vec::new(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use show::Origin;
 
 use problems::Problems;
 
-/// The commented defaults, as text: what `sluice config schema` prints.
+/// The commented defaults, as text: every key with its meaning, for people.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
 
 /// The file that is read when none is named.
@@ -55,7 +55,7 @@ impl Settings {
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let default_file = Path::new(DEFAULT_FILE);
         let path = path.or_else(|| default_file.is_file().then_some(default_file));
-        let file = path.map(|path| layers::File::read(path)).transpose()?;
+        let file = path.map(layers::File::read).transpose()?;
         Self::from_layers(file, layers::environment(std::env::vars_os()))
     }
 

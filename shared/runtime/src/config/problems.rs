@@ -37,7 +37,7 @@ impl Problems {
             "config_invalid",
             format!("{count} {noun} in the settings:\n  {list}"),
         )
-        .hint("`sluice config schema` prints every key with its meaning")
+        .hint("docs/configuration.md explains every key")
     }
 }
 

@@ -133,14 +133,14 @@ fn size_count_and_encoding_are_bounded() {
         ..named("U")
     };
     let large = "x".repeat(50);
-    let too_large = Err("intake_record_too_large");
+    let too_large = [Err("intake_record_too_large")];
     assert_eq!(
         records(Format::Ndjson, &format!("\"{large}\""), &small),
-        [too_large.clone()]
+        too_large
     );
     assert_eq!(
         records(Format::Xml, &format!("<x><U>{large}</U></x>"), &small),
-        [too_large.clone()]
+        too_large
     );
     let list = Options {
         records: None,
@@ -148,7 +148,7 @@ fn size_count_and_encoding_are_bounded() {
     };
     assert_eq!(
         records(Format::Json, &format!("[\"{large}\"]"), &list),
-        [too_large]
+        too_large
     );
     assert_eq!(
         records(Format::Json, "[1,2,3,4]", &list),
