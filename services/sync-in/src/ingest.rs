@@ -83,6 +83,8 @@ impl Ingester {
                 documents.push(self.document(source, &stream, prepared, outcomes, origin));
             }
         }
+        // Of several with one id, the one that was applied is stored last: it is the newest.
+        documents.sort_by_key(|document| document.processed.is_some());
         for batch in distinct(documents).chunks(MAX_PUT) {
             counts.stored += self.backends.raw.put_records(batch).await?.new;
         }

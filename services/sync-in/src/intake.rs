@@ -99,21 +99,25 @@ impl Ingester {
             bytes = payload.body.len()
         );
         telemetry::continue_from(&span, payload.traceparent.as_deref());
-        self.process_now(source, id, payload).instrument(span).await
+        self.try_process(source, id, payload)
+            .instrument(span)
+            .await?
     }
 
-    async fn process_now(
+    /// The outer error is a store's: the payload is still pending. The inner one is the
+    /// payload's own: it is marked as failed.
+    pub(crate) async fn try_process(
         &self,
         source: &Arc<SourceConnection>,
         id: &PayloadId,
         payload: &NewPayload,
-    ) -> Result<RunCounts> {
+    ) -> Result<Result<RunCounts>> {
         let records = match extract(source, payload).await {
             Ok(records) => records,
             Err(error) => {
                 let failed = Some(payload_error(&error));
                 self.backends.raw.finish_payload(id, failed).await?;
-                return Err(error);
+                return Ok(Err(error));
             }
         };
         let slice = Arc::new(payload.slice.clone());
@@ -133,7 +137,7 @@ impl Ingester {
         let mut counts = self.ingest(source, &payload.stream, found, &origin).await?;
         counts.bytes += payload.body.len() as u64;
         self.backends.raw.finish_payload(id, None).await?;
-        Ok(counts)
+        Ok(Ok(counts))
     }
 }
 

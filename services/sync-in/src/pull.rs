@@ -1,6 +1,12 @@
 //! One pull task, from its claim to its settlement.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::Utc;
 use serde_json::Value;
@@ -23,10 +29,19 @@ use crate::{SourceConnection, SyncIn, ingest::Origin, read, reprocess};
 /// How work on a pull ended, when it did not fail.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// Everything was read; further slices may have been found instead.
-    Done { spawn: Vec<PullSpec> },
+    /// Everything was read; further slices may have been found instead. `calls` are those that
+    /// no page counts.
+    Done { spawn: Vec<PullSpec>, calls: u64 },
     /// Shutdown or a paused run: the rest is for later.
     Stopped,
+}
+
+impl Ended {
+    /// Everything was read, and the pages counted it.
+    pub(crate) const DONE: Self = Self::Done {
+        spawn: Vec::new(),
+        calls: 0,
+    };
 }
 
 /// A claimed pull and everything around it.
@@ -37,6 +52,8 @@ pub(crate) struct Pull {
     pub(crate) shutdown: Shutdown,
     /// When the run's cursor windows end.
     pub(crate) now: Timestamp,
+    /// Calls made so far.
+    pub(crate) calls: AtomicU64,
 }
 
 /// Works on a claimed pull and settles it.
@@ -60,6 +77,7 @@ pub(crate) async fn run(
         task,
         shutdown,
         now: Utc::now(),
+        calls: AtomicU64::new(0),
     };
     pull.work().instrument(span).await;
 }
@@ -67,7 +85,6 @@ pub(crate) async fn run(
 impl Pull {
     async fn work(self) {
         let began = Instant::now();
-        let calls_before = self.source.http.calls();
         let outcome = tokio::select! {
             outcome = self.read() => outcome,
             () = self.keep_lease() => {
@@ -77,9 +94,12 @@ impl Pull {
         };
         let error = outcome.as_ref().err().cloned();
         let next = match outcome {
-            Ok(Ended::Done { spawn }) => PullNext::Done {
+            Ok(Ended::Done { spawn, calls }) => PullNext::Done {
                 state: None,
-                counts: RunCounts::default(),
+                counts: RunCounts {
+                    calls,
+                    ..RunCounts::default()
+                },
                 spawn,
             },
             Ok(Ended::Stopped) => PullNext::Snooze {
@@ -87,7 +107,7 @@ impl Pull {
             },
             Err(error) => self.after(&error),
         };
-        let calls = self.source.http.calls().saturating_sub(calls_before);
+        let calls = self.calls.load(Ordering::Relaxed);
         let settlement = PullSettlement {
             lease: self.task.lease,
             attempt: Attempt {
@@ -141,7 +161,12 @@ impl Pull {
             record: spec.record.clone(),
             now: self.now,
         };
+        // A stream whose slices are records of another one is planned by reading that one. Nothing
+        // else of the run reads while a step is planned, so the difference is ours.
+        let before = self.source.http.calls();
         let mut slices = self.source.source.slices(&request).await?;
+        let calls = self.source.http.calls().saturating_sub(before);
+        self.calls.fetch_add(calls, Ordering::Relaxed);
         if slices.len() > 1 {
             let spawn = slices
                 .into_iter()
@@ -150,12 +175,16 @@ impl Pull {
                     ..spec.clone()
                 })
                 .collect();
-            return Ok(Ended::Done { spawn });
+            return Ok(Ended::Done { spawn, calls });
         }
-        match slices.pop() {
-            Some(slice) => read::slice(self, slice).await,
-            None => Ok(Ended::Done { spawn: Vec::new() }),
-        }
+        let ended = match slices.pop() {
+            Some(slice) => read::slice(self, slice).await?,
+            None => Ended::DONE,
+        };
+        Ok(match ended {
+            Ended::Done { spawn, .. } => Ended::Done { spawn, calls },
+            Ended::Stopped => Ended::Stopped,
+        })
     }
 
     /// What all records of this pull have in common; evaluated inside a page's span.

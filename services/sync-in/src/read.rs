@@ -78,7 +78,7 @@ async fn take_pages(
             Taken::Stop => return Ok(Ended::Stopped),
         }
     }
-    Ok(Ended::Done { spawn: Vec::new() })
+    Ok(Ended::DONE)
 }
 
 enum Taken {
@@ -96,6 +96,8 @@ async fn take_page(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<Taken>
         calls: u64::from(page.calls),
         ..RunCounts::default()
     };
+    pull.calls
+        .fetch_add(u64::from(page.calls), std::sync::atomic::Ordering::Relaxed);
     let progress = json!({ "slice": slice.as_ref(), "source": page.progress });
     let state = page.state.clone();
     let ingested = if pull.task.spec.dry_run {

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
-use sluice_core::{ErrorClass, Result};
+use sluice_core::Result;
 use sluice_runtime::{
     Shutdown,
     pace::{Again, Pace},
+    telemetry,
 };
 use sluice_store::raw::{ClaimPending, Payload};
+use tracing::Instrument;
 
 use crate::SyncIn;
 
@@ -58,29 +60,30 @@ async fn recover(context: &SyncIn, payload: &Payload) -> Result<bool> {
     let Some(source) = context.sources.get(payload.new.connection_id) else {
         return Ok(false);
     };
+    let span = tracing::info_span!(
+        "recovered payload",
+        source = source.connection.spec.name,
+        stream = payload.new.stream
+    );
+    telemetry::continue_from(&span, payload.new.traceparent.as_deref());
     let processed = context
         .ingester()
-        .process(source, &payload.id, &payload.new)
-        .await;
+        .try_process(source, &payload.id, &payload.new)
+        .instrument(span)
+        .await?;
     match processed {
-        Ok(counts) => {
-            tracing::info!(
-                source = source.connection.spec.name,
-                stream = payload.new.stream,
-                records = counts.read,
-                "took in a payload whose worker was gone"
-            );
-            Ok(true)
-        }
-        Err(error) if error.class() == ErrorClass::Internal => Err(error),
-        Err(error) => {
-            tracing::warn!(
-                source = source.connection.spec.name,
-                stream = payload.new.stream,
-                error = error.chain(),
-                "a payload cannot be read; it is kept as failed"
-            );
-            Ok(true)
-        }
+        Ok(counts) => tracing::info!(
+            source = source.connection.spec.name,
+            stream = payload.new.stream,
+            records = counts.read,
+            "took in a payload whose worker was gone"
+        ),
+        Err(error) => tracing::warn!(
+            source = source.connection.spec.name,
+            stream = payload.new.stream,
+            error = error.chain(),
+            "a payload cannot be read; it is kept as failed"
+        ),
     }
+    Ok(true)
 }

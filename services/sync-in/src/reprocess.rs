@@ -63,7 +63,7 @@ pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
             return Ok(Ended::Stopped);
         }
         if after.is_none() {
-            return Ok(Ended::Done { spawn: Vec::new() });
+            return Ok(Ended::DONE);
         }
         if pull.stopping() {
             return Ok(Ended::Stopped);

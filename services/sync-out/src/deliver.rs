@@ -293,14 +293,14 @@ impl Delivery<'_> {
         let Group {
             entity,
             operation,
-            items: mapped,
+            items: mut mapped,
         } = group;
         let items = mapped
-            .iter()
+            .iter_mut()
             .map(|mapped| PushItem {
                 entity_id: mapped.work.task.entity_id.clone(),
                 external_id: mapped.external_id.clone(),
-                body: mapped.body.clone(),
+                body: mapped.body.take(),
                 idempotency_key: gate::idempotency_key(&mapped.work.task),
                 version: i64::from(mapped.work.task.version),
             })

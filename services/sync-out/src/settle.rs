@@ -80,16 +80,7 @@ impl Settled {
             .increment(1);
         }
         if let Some(error) = error {
-            tracing::warn!(
-                target.name = target.connection.spec.name,
-                task.id = work.task.lease.task_id.0,
-                entity.r#type = work.task.entity_type.as_str(),
-                outcome = outcome::word(&next),
-                error.class = class,
-                error.code = error.code(),
-                error = error.message(),
-                "push did not succeed"
-            );
+            log(target, &work.task, &next, error);
         }
         Self {
             settlement: PushSettlement {
@@ -107,6 +98,28 @@ impl Settled {
             tickets: work.tickets,
             claimed: work.started,
         }
+    }
+}
+
+/// What a person must look at is a warning; what is tried again is not.
+fn log(target: &TargetConnection, task: &PushTask, next: &PushNext, error: &Error) {
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                target.name = target.connection.spec.name,
+                task.id = task.lease.task_id.0,
+                entity.r#type = task.entity_type.as_str(),
+                outcome = outcome::word(next),
+                error.class = error.class().as_str(),
+                error.code = error.code(),
+                error = error.message(),
+                "push did not succeed"
+            )
+        };
+    }
+    match next {
+        PushNext::Dead | PushNext::Unknown => event!(warn),
+        _ => event!(debug),
     }
 }
 

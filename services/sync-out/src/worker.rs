@@ -143,7 +143,8 @@ impl Worker {
     async fn target_open(&self) {
         loop {
             let wait = self.target.http.limiter().wait();
-            if wait <= SHORT_PAUSE.max(self.usual_wait()) {
+            let usual = self.usual_wait().min(self.context.settings.lease / 4);
+            if wait <= SHORT_PAUSE.max(usual) {
                 return;
             }
             tokio::time::sleep(wait.min(PAUSE_LOOK)).await;
