@@ -8,6 +8,9 @@
 //! window have slots within `W + D`, which holds at most `L` slots. `D` is two seconds, or a
 //! twentieth of shorter windows, so at least 95 % of the limit can be used.
 //!
+//! A single call that takes longer than that to get there, say because a new connection is slow to
+//! stand, can stray into a later window; `Retry-After` covers such rare cases.
+//!
 //! Every limit of a connection is asked in one step, so that a call never uses up a slot of one
 //! limit while it waits for another; this is why the usual one-quota crates do not fit.
 

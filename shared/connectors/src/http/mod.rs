@@ -7,6 +7,7 @@
 mod access;
 mod failure;
 mod message;
+mod observe;
 mod options;
 mod retry_after;
 
@@ -18,6 +19,7 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use reqwest::{Url, redirect};
 use sluice_core::{Error, Result, catalogue::ConnectionSpec, secret::SecretConfig};
+use tracing::Instrument as _;
 
 pub use access::Hosts;
 pub use message::{Request, Response};
@@ -124,9 +126,15 @@ impl HttpClient {
     /// - `answer_broken` (Timeout): it was answered, but the body did not arrive in full.
     /// - `response_too_large` (TargetError): more bytes than allowed, counted when unpacked.
     pub async fn send(&self, request: Request) -> Result<Response> {
+        let span = observe::span(&self.shared.connection, &request);
+        let answer = self.checked_and_paced(request).instrument(span).await;
+        answer.map_err(|error| error.connection(&self.shared.connection))
+    }
+
+    /// Everything before the call: whether it may be made, whether it can be, and when.
+    async fn checked_and_paced(&self, request: Request) -> Result<Response> {
         let shared = &*self.shared;
-        let scoped = |error: Error| error.connection(&shared.connection);
-        self.hosts.check(&request.url).map_err(scoped)?;
+        self.hosts.check(&request.url)?;
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let mut call = shared
             .client
@@ -138,22 +146,28 @@ impl HttpClient {
         if let Some(timeout) = request.timeout {
             call = call.timeout(timeout.min(options::MAX_TIMEOUT));
         }
-        let call = call
-            .build()
-            .map_err(|error| scoped(failure::not_built(error)))?;
-        shared.limiter.acquire().await.map_err(scoped)?;
+        let call = call.build().map_err(failure::not_built)?;
+        shared.limiter.acquire().await?;
         shared.calls.fetch_add(1, Ordering::Relaxed);
-        let mut answer = shared
+        let started = std::time::Instant::now();
+        let answer = self.exchange(call, &host).await;
+        observe::done(&shared.connection, started, &answer);
+        answer
+    }
+
+    async fn exchange(&self, call: reqwest::Request, host: &str) -> Result<Response> {
+        let mut answer = self
+            .shared
             .client
             .execute(call)
             .await
-            .map_err(|error| scoped(failure::of_transport(error, &host)))?;
+            .map_err(|error| failure::of_transport(error, host))?;
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         if let Some(wait) = retry_after::pause_asked_for(status, &headers) {
-            shared.limiter.pause(wait);
+            self.shared.limiter.pause(wait);
         }
-        let body = self.read(answer, &host).await.map_err(scoped)?;
+        let body = self.read(answer, host).await?;
         Ok(Response {
             status,
             headers,
