@@ -21,7 +21,8 @@ const MAX_ACTIVE: i64 = 5;
 async fn check_room(connection: &mut SqliteConnection, organization: i64) -> Result<()> {
     let active = sqlx::query!(
         r#"select count(*) as "count!: i64" from sync_orchestration
-        where organization_id = ?1 and state in ('queued', 'running')"#,
+        where organization_id = ?1 and state in ('queued', 'running', 'paused')
+            and state <> 'paused'"#,
         organization,
     )
     .fetch_one(connection)

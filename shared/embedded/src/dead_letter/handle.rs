@@ -1,6 +1,6 @@
 //! What people do with dead letters: replay or discard, by filter.
 
-use sluice_core::{MasterId, Result};
+use sluice_core::{MasterId, Result, TaskId};
 use sluice_store::dead_letter::{DeadLetterFilter, DeadLetterState, ReplayReport};
 use sqlx::SqliteConnection;
 
@@ -14,11 +14,17 @@ use crate::{
     },
 };
 
-/// The open dead letters that match, as they are now.
+/// The open dead letters that match, as they are now: their ids and tasks.
 #[derive(Default)]
 struct Chosen {
-    replayable: Vec<i64>,
-    others: Vec<i64>,
+    replayable: Vec<(i64, TaskId)>,
+    others: Vec<(i64, TaskId)>,
+}
+
+/// The ids of dead letters and of their tasks as JSON parameters.
+fn parameters(chosen: &[(i64, TaskId)]) -> Result<(String, String)> {
+    let (letters, tasks): (Vec<i64>, Vec<TaskId>) = chosen.iter().copied().unzip();
+    Ok((to_json(&letters)?, to_json(&tasks)?))
 }
 
 /// Reads ids in pages, so that a filter that matches everything stays small.
@@ -41,10 +47,11 @@ async fn choose(connection: &mut SqliteConnection, filter: &DeadLetterFilter) ->
         page.after = Some(last.letter.id);
         left = left.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         for one in found {
+            let ids = (one.letter.id, one.letter.task_id);
             if one.replayable {
-                chosen.replayable.push(one.letter.id);
+                chosen.replayable.push(ids);
             } else {
-                chosen.others.push(one.letter.id);
+                chosen.others.push(ids);
             }
         }
     }
@@ -69,18 +76,19 @@ pub(crate) async fn replay(
     if dry_run || chosen.replayable.is_empty() {
         return Ok(report);
     }
-    let (ids, now) = (to_json(&chosen.replayable)?, now());
+    let ((letters, tasks), now) = (parameters(&chosen.replayable)?, now());
     let masters = sqlx::query!(
-        r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         update sync_queue set state = 'pending', retry_count = 0, next_retry_time = null,
-            wanted_version = m.current_version, error_class = null, error_code = null,
+            wanted_version = (select m.current_version from sync_master_data m
+                where m.id = sync_queue.master_data_id),
+            error_class = null, error_code = null,
             error_message = null, change_sequence = (select top from base) + j.key + 1,
             modified_date = ?2
-        from json_each(?1) j cross join dead_letters d on d.id = j.value
-        join sync_master_data m on m.id = d.master_data_id
-        where sync_queue.id = d.task_id
+        from json_each(?1) j where sync_queue.id = j.value
         returning master_data_id as "id!: i64""#,
-        ids,
+        tasks,
         now,
     )
     .fetch_all(&mut *tx)
@@ -89,7 +97,7 @@ pub(crate) async fn replay(
     sqlx::query!(
         "update dead_letters set state = 'replaying', actor = ?2
         where id in (select value from json_each(?1))",
-        ids,
+        letters,
         actor,
     )
     .execute(&mut *tx)
@@ -113,16 +121,16 @@ pub(crate) async fn discard(
     if chosen.replayable.is_empty() {
         return Ok(0);
     }
-    let (ids, now) = (to_json(&chosen.replayable)?, now());
+    let ((letters, tasks), now) = (parameters(&chosen.replayable)?, now());
     let masters = sqlx::query!(
-        r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         update sync_queue set state = 'cancelled', error_class = null, error_code = null,
             error_message = null, change_sequence = (select top from base) + j.key + 1,
             modified_date = ?2
-        from json_each(?1) j cross join dead_letters d on d.id = j.value
-        where sync_queue.id = d.task_id and sync_queue.state = 'dead'
+        from json_each(?1) j where sync_queue.id = j.value and sync_queue.state = 'dead'
         returning master_data_id as "id!: i64""#,
-        ids,
+        tasks,
         now,
     )
     .fetch_all(&mut *tx)
@@ -131,7 +139,7 @@ pub(crate) async fn discard(
     let done = sqlx::query!(
         "update dead_letters set state = 'discarded', actor = ?2, note = ?3
         where id in (select value from json_each(?1))",
-        ids,
+        letters,
         actor,
         reason,
     )

@@ -132,7 +132,8 @@ pub(super) async fn write(
     }
     let (rows, now) = (to_json(&rows)?, now());
     sqlx::query!(
-        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         insert into sync_queue (organization_id, kind, connection_id, target_system,
             master_data_id, entity_type, priority, state, wanted_version, max_retries,
             traceparent, change_sequence, created_date, modified_date)
@@ -171,7 +172,7 @@ pub(super) async fn write(
     .map_err(failed)?;
     sqlx::query!(
         "update dead_letters set state = 'replaying', note = 'a newer version is on its way'
-        where state = 'open' and task_id in (
+        where state = 'open' and state in ('open', 'replaying') and task_id in (
             select q.id from json_each(?1) j
             cross join sync_queue q on q.kind = 'push' and q.state = 'pending'
                 and q.master_data_id = j.value ->> 0 and q.connection_id = j.value ->> 2

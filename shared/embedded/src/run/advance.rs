@@ -41,7 +41,8 @@ pub(crate) async fn advance(sql: &EmbeddedSql) -> Result<Vec<Run>> {
 
 async fn queued(connection: &mut SqliteConnection) -> Result<Vec<i64>> {
     let rows = sqlx::query!(
-        r#"select id as "id!: i64" from sync_orchestration where state = 'queued' order by id"#
+        r#"select id as "id!: i64" from sync_orchestration
+        where state in ('queued', 'running', 'paused') and state = 'queued' order by id"#
     )
     .fetch_all(connection)
     .await
@@ -66,7 +67,7 @@ async fn closed_steps(connection: &mut SqliteConnection) -> Result<Vec<ClosedSte
                 and q.state in ('dead', 'cancelled', 'unknown')) as "failed!: i64"
         from sync_orchestration r
         cross join sync_orchestration_steps s on s.run_id = r.id and s.state = 'running'
-        where r.state = 'running' and not exists (
+        where r.state in ('queued', 'running', 'paused') and r.state = 'running' and not exists (
             select 1 from sync_queue q where q.run_id = s.run_id and q.step = s.number
                 and q.state in ('pending', 'staged', 'running', 'waiting'))
         order by s.run_id"#

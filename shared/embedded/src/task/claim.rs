@@ -76,7 +76,8 @@ async fn show_completed(
     let (tasks, masters): (Vec<i64>, Vec<MasterId>) = completed.iter().copied().unzip();
     let tasks = to_json(&tasks)?;
     sqlx::query!(
-        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         update sync_queue set lease_owner = null, lease_until = null,
             change_sequence = (select top from base) + j.key + 1
         from json_each(?1) j where sync_queue.id = j.value",

@@ -38,7 +38,8 @@ pub(super) async fn tasks(
         .collect();
     let rows = to_json(&rows)?;
     sqlx::query!(
-        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         update sync_queue set
             state = j.value ->> 1, intent_version = j.value ->> 2,
             unsettled_version = j.value ->> 3, delivered_version = j.value ->> 4,
@@ -127,7 +128,8 @@ pub(super) async fn release_children(
     }
     let (rows, now) = (to_json(&rows)?, now());
     sqlx::query!(
-        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue)
+        "with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
+            where change_sequence is not null)
         update sync_queue set state = 'pending', blocked_on = null, modified_date = ?2,
             change_sequence = (select top from base) + free.place
         from (

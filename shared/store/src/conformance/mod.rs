@@ -14,6 +14,7 @@ pub mod run;
 pub mod run_pull;
 pub mod sql;
 pub mod task;
+pub mod task_day;
 pub mod task_parents;
 pub mod task_settle;
 

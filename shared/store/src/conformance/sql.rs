@@ -88,6 +88,7 @@ macro_rules! sql_suite {
         $crate::task_suite!($fixture);
         $crate::task_settle_suite!($fixture);
         $crate::task_parents_suite!($fixture);
+        $crate::task_day_suite!($fixture);
         $crate::run_suite!($fixture);
         $crate::run_pull_suite!($fixture);
         $crate::dead_letter_suite!($fixture);
