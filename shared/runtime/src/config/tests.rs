@@ -252,3 +252,29 @@ fn a_file_that_is_no_toml_is_refused_with_its_line_and_without_quoting_it() {
     let error = Settings::load(Some(Path::new("/no/such/sluice.toml"))).unwrap_err();
     assert_eq!(error.code(), "config_unreadable");
 }
+
+#[test]
+fn the_example_in_the_documentation_is_sound() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let example = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let catalogue = Settings::from_toml(example).unwrap().catalogue().unwrap();
+    assert_eq!(catalogue.connections.len(), 2);
+    assert_eq!(catalogue.flows[0].streams.len(), 5);
+}
+
+#[test]
+fn the_example_in_the_defaults_is_sound_but_for_what_it_leaves_out() {
+    let (_, example) = DEFAULTS.split_once("an example:").unwrap();
+    let example: String = example
+        .lines()
+        .map(|line| line.trim_start_matches('#').trim_start())
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let text = faults(&example);
+    assert!(text.contains("1 fault"), "{text}");
+    assert!(text.contains("there is no connection `one-main`"), "{text}");
+}

@@ -139,3 +139,57 @@ async fn a_wrong_level_is_refused() {
         "telemetry_invalid"
     );
 }
+
+/// What one request to a collector brought: its head and its body.
+async fn request(listener: tokio::net::TcpListener) -> (String, Vec<u8>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        if let Some(end) = end {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+            let length: usize = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap()
+                .parse()
+                .unwrap();
+            if bytes.len() >= end + 4 + length {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
+                return (head, bytes[end + 4..].to_vec());
+            }
+        }
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "cut off");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_reach_a_collector() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    let collector = tokio::spawn(request(listener));
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+        .with_resource(trace::resource("test"))
+        .with_batch_exporter(trace::exporter(Some(&endpoint)).unwrap())
+        .build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let sent = tracing::subscriber::with_default(Registry::default().with(layer), || {
+        tracing::info_span!("a-page-is-read").in_scope(traceparent)
+    });
+    assert!(
+        sent.unwrap().ends_with("-01"),
+        "an exported trace is sampled"
+    );
+    drop(TelemetryGuard { provider });
+    let (head, body) = tokio::time::timeout(std::time::Duration::from_secs(20), collector)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(head.starts_with("post /v1/traces"), "{head}");
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("a-page-is-read") && text.contains("sluice-test"));
+}

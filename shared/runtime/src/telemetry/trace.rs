@@ -8,7 +8,7 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt},
 };
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
@@ -76,29 +76,39 @@ pub(super) fn remember_dispatch() {
 
 /// With an endpoint spans are sent there in batches; without one they have ids and nothing else.
 pub(super) fn provider(role: &str) -> Result<SdkTracerProvider> {
-    let resource = Resource::builder()
-        .with_service_name(format!("sluice-{role}"))
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
-    let builder = SdkTracerProvider::builder().with_resource(resource);
     let wanted = ENDPOINTS
         .iter()
         .any(|name| std::env::var(name).is_ok_and(|value| !value.is_empty()));
-    if !wanted {
-        return Ok(builder.with_sampler(Sampler::AlwaysOff).build());
-    }
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_http_client(OnRuntime::new()?)
+    let builder = SdkTracerProvider::builder().with_resource(resource(role));
+    Ok(if wanted {
+        builder.with_batch_exporter(exporter(None)?).build()
+    } else {
+        builder.with_sampler(Sampler::AlwaysOff).build()
+    })
+}
+
+pub(super) fn resource(role: &str) -> Resource {
+    Resource::builder()
+        .with_service_name(format!("sluice-{role}"))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| {
-            Error::config(
-                "telemetry_invalid",
-                "the OTEL_* variables are not understood",
-            )
-            .caused_by(error)
-        })?;
-    Ok(builder.with_batch_exporter(exporter).build())
+}
+
+/// The exporter; `None` takes the endpoint from the `OTEL_*` variables.
+pub(super) fn exporter(endpoint: Option<&str>) -> Result<SpanExporter> {
+    let mut builder = SpanExporter::builder()
+        .with_http()
+        .with_http_client(OnRuntime::new()?);
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    builder.build().map_err(|error| {
+        Error::config(
+            "telemetry_invalid",
+            "the OTEL_* variables are not understood",
+        )
+        .caused_by(error)
+    })
 }
 
 /// Sends on the process's Tokio runtime: the exporter's own thread has none, and the client needs
