@@ -339,7 +339,10 @@ pub struct TargetSummary {
     pub calls: u64,
     pub retries: u64,
     pub dead: u64,
+    /// On their way: pending, staged, running, or waiting for a time.
     pub open: u64,
+    /// Waiting for a parent that is not at this target: not yet, or left out there.
+    pub blocked: u64,
     /// Versions that were wanted at this target so far.
     pub wanted: u64,
 }
