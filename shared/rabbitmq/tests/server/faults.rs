@@ -13,7 +13,7 @@ use sluice_store::{
     conformance::eventually,
 };
 
-use crate::vhost::Vhost;
+use crate::{proxy::Proxy, vhost::Vhost};
 
 fn options(name: &str) -> RabbitOptions {
     RabbitOptions {
@@ -86,7 +86,7 @@ async fn cut_connections(vhost: &Vhost, purpose: &str) -> usize {
             .management
             .list(&format!("vhosts/{}/connections", vhost.name));
         let ours = all.iter().filter(|connection| {
-            connection["client_properties"]["connection_name"] == Value::from(&*wanted)
+            connection["client_properties"]["connection_name"] == *wanted
         });
         let names: Vec<_> = ours
             .filter_map(|connection| connection["name"].as_str().map(str::to_owned))
@@ -164,9 +164,10 @@ async fn publishing_goes_on_after_its_connection_was_cut() {
     cut_connections(&vhost, "publish").await;
     publishing.await.unwrap();
     // The idle channel of a lost connection is noticed without losing a batch.
+    publish_all(&broker, messages(&queue, 2010..2015)).await;
     cut_connections(&vhost, "publish").await;
     eventually(async || broker.ping().await.ok()).await;
-    publish_all(&broker, messages(&queue, 2010..2020)).await;
+    publish_all(&broker, messages(&queue, 2015..2020)).await;
     let mut consumer = broker.consume(&queue, 100).await.unwrap();
     let mut seen = Vec::new();
     drain(&mut *consumer, &mut seen, 2020).await;
@@ -279,6 +280,42 @@ async fn a_message_nobody_settles_is_parked() {
         Some(())
     })
     .await;
+}
+
+/// A frozen broker answers nothing and refuses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_unknown_and_bounded() {
+    let vhost = Vhost::new();
+    let proxy = Proxy::start(&vhost.address()).await;
+    let options = RabbitOptions {
+        answer_timeout: Duration::from_millis(500),
+        ..options(&vhost.name)
+    };
+    let url = vhost.url().replace(&vhost.address(), &proxy.address);
+    let broker = RabbitBroker::connect(&url, options).await.unwrap();
+    let queue = declared(&broker).await;
+    publish_all(&broker, messages(&queue, 0..10)).await;
+
+    proxy.frozen.send_replace(true);
+    let started = std::time::Instant::now();
+    let published = broker.publish(&messages(&queue, 10..1510)).await.unwrap();
+    assert_eq!(published, vec![Published::Unknown; 1500]);
+    // One wait for sending, one for confirms; the windows after it are not tried.
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        broker.depth(&queue).await.unwrap_err().code(),
+        "broker_unreachable"
+    );
+
+    proxy.frozen.send_replace(false);
+    publish_all(&broker, messages(&queue, 10..20)).await;
+    let mut consumer = broker.consume(&queue, 50).await.unwrap();
+    let mut seen = Vec::new();
+    drain(&mut *consumer, &mut seen, 20).await;
 }
 
 #[tokio::test]

@@ -92,6 +92,17 @@ impl Vhost {
         let (server, _) = url.rsplit_once('/').expect("a vhost in the URL");
         format!("{server}/{}", self.name)
     }
+
+    /// Host and port of the broker.
+    pub fn address(&self) -> String {
+        let url = self.url();
+        let (server, _) = url.rsplit_once('/').expect("a vhost in the URL");
+        server
+            .rsplit_once('@')
+            .expect("a login in the URL")
+            .1
+            .to_owned()
+    }
 }
 
 impl Drop for Vhost {
