@@ -3,6 +3,8 @@
 mod auth;
 mod call;
 mod certainty;
+mod content;
+mod link;
 mod load;
 mod lookup;
 mod model;

@@ -6,8 +6,8 @@ use sluice_core::{Error, ErrorClass, Result, task::PushAction};
 use super::{
     PushItem, PushOperation, Receipt,
     call::Session,
-    lookup,
-    model::{Action, ContentLimit},
+    content, link,
+    model::Action,
     outcome::{Outcome, Refusal},
     plan::{BatchWrite, EntityPlan, RecordWrite, Write},
     requester::unfilled,
@@ -33,7 +33,7 @@ pub(super) async fn push(
             Ok(written) => Ok(written.receipt(operation)),
             Err(refusal) => match (operation, refusal.outcome) {
                 (PushOperation::Create, Outcome::Exists) => {
-                    existing.push((index, existing_id(write, &refusal)));
+                    existing.push((index, link::existing_id(write, &refusal)));
                     Err(refusal.error)
                 }
                 // Gone already: what was wanted.
@@ -50,15 +50,15 @@ pub(super) async fn push(
         });
     }
     if !existing.is_empty() {
-        link(session, plan, items, existing, &mut results).await;
+        link::link(session, plan, items, existing, &mut results).await;
     }
     results
 }
 
 /// What a write did.
-struct Written {
-    external_id: String,
-    sent: bool,
+pub(super) struct Written {
+    pub(super) external_id: String,
+    pub(super) sent: bool,
 }
 
 impl Written {
@@ -88,7 +88,7 @@ pub(super) fn fail_all(items: &[PushItem], error: &Error) -> Vec<Result<Receipt>
     items.iter().map(|_| Err(error.clone())).collect()
 }
 
-async fn carry_out(
+pub(super) async fn carry_out(
     session: &Session<'_>,
     write: &Write,
     items: &[PushItem],
@@ -146,7 +146,7 @@ async fn record(
     write: &RecordWrite,
     item: &PushItem,
 ) -> Result<Written, Refusal> {
-    check_content(write.content_limit.as_ref(), item).map_err(Refusal::without_answer)?;
+    content::check(write.content_limit.as_ref(), item).map_err(Refusal::without_answer)?;
     let scope = item_scope(session, item);
     let id_of = |body: &Value| write.id_path.as_ref()?.first(body).and_then(scalar_text);
     // Without an id from the caller, an answer without one is of no use.
@@ -169,7 +169,7 @@ async fn batches(
     results.resize_with(items.len(), || None);
     let mut ready = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let body = check_content(write.content_limit.as_ref(), item).and_then(|()| {
+        let body = content::check(write.content_limit.as_ref(), item).and_then(|()| {
             let rendered = write.item.render(&item_scope(session, item));
             rendered.map_err(unfilled)
         });
@@ -250,110 +250,6 @@ fn set(
     }
 }
 
-fn check_content(limit: Option<&ContentLimit>, item: &PushItem) -> Result<()> {
-    let Some(limit) = limit else { return Ok(()) };
-    let encoded = limit.field_path.first(&item.body).and_then(Value::as_str);
-    let bytes = encoded.map_or(0, decoded_len);
-    if bytes <= limit.max_bytes {
-        return Ok(());
-    }
-    Err(Error::validation(
-        "attachment_too_large",
-        format!(
-            "the content has {bytes} bytes; the target takes at most {}",
-            limit.max_bytes
-        ),
-    ))
-}
-
-/// Bytes behind a padded base64 text (RFC 4648 section 4).
-fn decoded_len(encoded: &str) -> usize {
-    let digits = encoded.trim().trim_end_matches('=').len();
-    digits / 4 * 3 + (digits % 4).saturating_sub(1)
-}
-
-fn existing_id(write: &Write, refusal: &Refusal) -> Option<String> {
-    let Write::Record(write) = write else {
-        return None;
-    };
-    write
-        .existing_id_path
-        .as_ref()?
-        .first(&refusal.body)
-        .and_then(scalar_text)
-}
-
-/// Records that exist already are linked (their id from the answer, or looked up by our
-/// reference) and then updated, so that no change is lost.
-async fn link(
-    session: &Session<'_>,
-    plan: &EntityPlan,
-    items: &[PushItem],
-    existing: Vec<(usize, Option<String>)>,
-    results: &mut [Result<Receipt>],
-) {
-    let unknown: Vec<(usize, String)> = existing
-        .iter()
-        .filter(|(_, id)| id.is_none())
-        .filter_map(|(index, _)| Some((*index, items.get(*index)?.entity_id.clone())))
-        .collect();
-    let mut linked: Vec<(usize, String)> = existing
-        .into_iter()
-        .filter_map(|(index, id)| Some((index, id?)))
-        .collect();
-    if let (Some(lookup), false) = (&plan.lookup, unknown.is_empty()) {
-        let ids: Vec<String> = unknown.iter().map(|(_, id)| id.clone()).collect();
-        let found = lookup::lookup(session, lookup, &ids).await;
-        for ((index, _), found) in unknown.into_iter().zip(found) {
-            match found {
-                Ok(Some(found)) => linked.push((index, found.external_id)),
-                Ok(None) => put(results, index, Err(hidden())),
-                Err(error) => put(results, index, Err(lookup_failed(error))),
-            }
-        }
-    }
-    linked.sort_unstable();
-    let updates: Vec<(usize, PushItem)> = linked
-        .into_iter()
-        .filter_map(|(index, external_id)| {
-            let item = items.get(index)?.clone();
-            Some((
-                index,
-                PushItem {
-                    external_id: Some(external_id),
-                    // The create's key already stands for the create's answer.
-                    idempotency_key: format!("{}-link", item.idempotency_key),
-                    ..item
-                },
-            ))
-        })
-        .collect();
-    let to_send: Vec<PushItem> = updates.iter().map(|(_, item)| item.clone()).collect();
-    let done = match &plan.update {
-        Some(update) => carry_out(session, update, &to_send).await,
-        None => carry_out(session, &Write::Nothing, &to_send).await,
-    };
-    for ((index, _), outcome) in updates.iter().zip(done) {
-        let receipt = outcome
-            .map(|written| Receipt {
-                action: if written.sent {
-                    PushAction::Updated
-                } else {
-                    PushAction::Linked
-                },
-                external_id: written.external_id,
-            })
-            .map_err(|refusal| refusal.error);
-        put(results, *index, receipt);
-    }
-}
-
-fn put(results: &mut [Result<Receipt>], index: usize, result: Result<Receipt>) {
-    if let Some(slot) = results.get_mut(index) {
-        *slot = result;
-    }
-}
-
 fn unproven(answer: Error) -> Error {
     Error::new(
         ErrorClass::TargetError,
@@ -362,26 +258,4 @@ fn unproven(answer: Error) -> Error {
     )
     .hint("give the delete a response filter with the target's own code and outcome not_found")
     .caused_by(answer)
-}
-
-fn hidden() -> Error {
-    Error::new(
-        ErrorClass::Conflict,
-        "target_record_not_found_again",
-        "the target says the record exists, and does not find it by our reference",
-    )
-    .hint("look for a record with the same key that belongs to somebody else")
-}
-
-/// Nothing was written by a look-up, so a lost answer leaves no doubt.
-fn lookup_failed(error: Error) -> Error {
-    if error.class() != ErrorClass::Timeout {
-        return error;
-    }
-    Error::new(
-        ErrorClass::Network,
-        "target_lookup_failed",
-        "the look-up of an existing record got no answer",
-    )
-    .caused_by(error)
 }
