@@ -148,7 +148,8 @@ pub(super) fn merge(file: Option<&File>, environment: &[(String, String)]) -> Re
     }
     let variables = environment.iter().map(|(name, value)| {
         let key = name
-            .trim_start_matches(PREFIX)
+            .strip_prefix(PREFIX)
+            .unwrap_or(name)
             .to_ascii_lowercase()
             .replace(SEPARATOR, ".");
         (key, Value::new(Some(name), value.as_str()))

@@ -5,7 +5,7 @@ mod program;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluice_core::{
     EntityType, Error, Result,
     connector::ConnectorFiles,
@@ -180,39 +180,38 @@ impl Mapper {
 }
 
 fn outgoing(input: &OutgoingInput<'_>) -> Vrl {
-    let mut parent = serde_json::Map::new();
+    let text = |text: &str| Vrl::from(text);
+    let mut parent = ObjectMap::new();
     for (record, external_id) in input.parents {
         parent
-            .entry(record.entity_type.as_str())
-            .or_insert_with(|| external_id.as_str().into());
+            .entry(record.entity_type.as_str().into())
+            .or_insert_with(|| text(external_id));
     }
-    let parents: Vec<_> = input
+    let parents = input
         .parents
         .iter()
         .map(|(record, external_id)| {
-            json!({
-                "entity_type": record.entity_type,
-                "source_id": record.source_id,
-                "external_id": external_id,
-            })
+            Vrl::Object(ObjectMap::from([
+                ("entity_type".into(), text(record.entity_type.as_str())),
+                ("source_id".into(), text(&record.source_id)),
+                ("external_id".into(), text(external_id)),
+            ]))
         })
         .collect();
-    let around = json!({
-        "source_system": input.source_system,
-        "source_id": input.source_id,
-        "entity_id": input.entity_id,
-        "parents": parents,
-        "parent": parent,
-        "external_id": input.external_id,
-        "deleted": input.deleted,
-        "version": input.version,
-    });
-    let mut value = convert::from_json(&around);
-    if let Vrl::Object(fields) = &mut value {
-        // The data may be large; it is converted once, straight into its place.
-        fields.insert("data".into(), convert::from_json(input.data));
-    }
-    value
+    Vrl::Object(ObjectMap::from([
+        ("data".into(), convert::from_json(input.data)),
+        ("source_system".into(), text(input.source_system)),
+        ("source_id".into(), text(input.source_id)),
+        ("entity_id".into(), text(input.entity_id)),
+        (
+            "external_id".into(),
+            input.external_id.map_or(Vrl::Null, text),
+        ),
+        ("parents".into(), Vrl::Array(parents)),
+        ("parent".into(), Vrl::Object(parent)),
+        ("deleted".into(), Vrl::Boolean(input.deleted)),
+        ("version".into(), Vrl::Integer(input.version)),
+    ]))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::{Schemas, fixtures};
