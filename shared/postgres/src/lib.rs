@@ -72,9 +72,13 @@ impl PostgresSql {
                 ("statement_timeout", timeout.as_str()),
                 // A worker that was stopped in a transaction must not keep its locks.
                 ("idle_in_transaction_session_timeout", timeout.as_str()),
-                // Every statement here finds few rows by key. Plans made while the tables were
-                // small would read whole tables later.
+                // Statements here find the rows of one batch by key. The planner cannot see how
+                // few they are, and would read and hash whole tables.
                 ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                // Where only a whole table will do, the setting above makes the costs look huge.
+                ("jit", "off"),
             ])
             .statement_cache_capacity(200);
         let pool = PgPoolOptions::new()

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use sluice_core::{ConnectionId, OrganizationId, Result, task::TaskState};
 use sluice_store::task::{OutboundChange, StreamState, TargetSummary};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
     convert::{count, word},
-    error::failed,
+    error::{Failure, failed, transaction},
 };
 
 pub(crate) async fn stream_states(
@@ -77,10 +77,13 @@ pub(crate) async fn outbound_changes(
 }
 
 pub(crate) async fn reader_cursor(pool: &PgPool, reader: &str) -> Result<i64> {
-    let cursor = sqlx::query_scalar!("select cursor from reader_cursors where reader = $1", reader)
-        .fetch_optional(pool)
-        .await
-        .map_err(failed)?;
+    let cursor = sqlx::query_scalar!(
+        "select cursor from reader_cursors where reader = $1",
+        reader
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(failed)?;
     Ok(cursor.unwrap_or_default())
 }
 
@@ -101,6 +104,20 @@ pub(crate) async fn target_summary(
     pool: &PgPool,
     organization: OrganizationId,
 ) -> Result<Vec<TargetSummary>> {
+    transaction!(pool, connection => target_summary_once(connection, organization).await)
+}
+
+async fn target_summary_once(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<Vec<TargetSummary>, Failure> {
+    // Everything is counted, so this one is better off with whole tables.
+    sqlx::query!("set local enable_seqscan = on")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("set local enable_hashjoin = on")
+        .execute(&mut *connection)
+        .await?;
     let rows = sqlx::query!(
         r#"with tasks as (
             select connection_id, count(*) filter (where state = 'dead') as dead,
@@ -130,9 +147,8 @@ pub(crate) async fn target_summary(
         order by c.name"#,
         organization.0,
     )
-    .fetch_all(pool)
-    .await
-    .map_err(failed)?;
+    .fetch_all(connection)
+    .await?;
     rows.into_iter()
         .map(|row| {
             Ok(TargetSummary {

@@ -463,7 +463,8 @@ pub trait TaskStore: Send + Sync + 'static {
 
     // Looking
 
-    /// Changes of push states after a cursor, oldest first.
+    /// Changes of push states after a cursor, oldest first. None is ever stepped over, so the newest
+    /// may be held back while older transactions run.
     async fn outbound_changes(&self, after: i64, limit: u32) -> Result<Vec<OutboundChange>>;
 
     /// The cursor kept for a named reader of [`Self::outbound_changes`], 0 at first.

@@ -29,7 +29,9 @@ async fn register_once(connection: &mut PgConnection, spec: &CatalogueSpec) -> R
         organizations.get(slug).copied().ok_or_else(|| {
             Error::config(
                 "organization_unknown",
-                format!("a connection or flow names the organization {slug}, which is not configured"),
+                format!(
+                    "a connection or flow names the organization {slug}, which is not configured"
+                ),
             )
         })
     };
@@ -118,17 +120,30 @@ async fn flows(
     let (mut organizations, mut names, mut sources, mut specs) = (vec![], vec![], vec![], vec![]);
     for one in &spec.flows {
         let id = organization(&one.organization)?;
-        let source = connections.get(&(id, one.source.clone())).ok_or_else(|| {
-            Error::config(
-                "connection_unknown",
-                format!("flow {} reads a connection that is not configured", one.name),
-            )
-            .organization(&one.organization)
-            .connection(&one.source)
-        })?;
+        let find = |name: &str| {
+            connections
+                .get(&(id, name.to_owned()))
+                .copied()
+                .ok_or_else(|| {
+                    Error::config(
+                        "connection_unknown",
+                        format!(
+                            "flow {} names a connection that is not configured",
+                            one.name
+                        ),
+                    )
+                    .organization(&one.organization)
+                    .connection(name)
+                })
+        };
+        // Names lead somewhere within their own organization (promise C4).
+        for target in &one.targets {
+            find(&target.connection)?;
+        }
+        let source = find(&one.source)?;
         organizations.push(id);
         names.push(one.name.clone());
-        sources.push(*source);
+        sources.push(source);
         specs.push(to_json(one)?);
     }
     sqlx::query!(

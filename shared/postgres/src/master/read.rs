@@ -25,13 +25,20 @@ pub(super) async fn load(
             sources.push(one.record.source_id.clone());
         }
     }
+    // The key is unique; `limit 1` keeps the planner from reading all records of the source, which
+    // it takes for few while a first load goes on.
     let rows = sqlx::query!(
-        r#"select k.position as "position!", m.id, m.data_hash, m.deleted, m.current_version,
+        r#"select k.position as "position!", m.id as "id!", m.data_hash as "data_hash!",
+            m.deleted as "deleted!", m.current_version as "version!",
             l.last_seen_hash as "seen_hash?", l.last_seen_modified as "seen_modified?",
             b.data_hash as "base_hash?"
         from unnest($1::bigint[], $2::text[], $3::text[]) k (position, entity_type, source_id)
-        join sync_master_data m on m.source_connection_id = $4
-            and m.entity_type = k.entity_type and m.source_id = k.source_id
+        cross join lateral (
+            select * from sync_master_data m
+            where m.source_connection_id = $4 and m.entity_type = k.entity_type
+                and m.source_id = k.source_id
+            limit 1
+        ) m
         left join links l on l.master_data_id = m.id and l.connection_id = $4
         left join data_versions b
             on b.master_data_id = m.id and b.version_number = l.base_version"#,
@@ -46,7 +53,7 @@ pub(super) async fn load(
         .map(|row| {
             let stored = Stored {
                 master_id: MasterId(row.id),
-                version: row.current_version,
+                version: row.version,
                 known: Known {
                     master_hash: hash(&row.data_hash)?,
                     master_deleted: row.deleted,

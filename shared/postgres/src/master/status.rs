@@ -28,22 +28,21 @@ pub(crate) async fn settle(
             last_sync_attempt = case when k.tries > 0 then clock_timestamp()
                 else m.last_sync_attempt end
         from unnest($1::bigint[], $2::int[]) k (id, tries)
-        join (
-            select master_data_id,
+        cross join lateral (
+            select
                 case
-                    when bool_or(state in ('dead', 'unknown')) then 'failed'
-                    when bool_or(retry_count > 0
-                        and state in ('pending', 'staged', 'running', 'waiting')) then 'retry'
-                    when bool_or(state in ('pending', 'staged', 'running', 'waiting'))
+                    when bool_or(q.state in ('dead', 'unknown')) then 'failed'
+                    when bool_or(q.retry_count > 0
+                        and q.state in ('pending', 'staged', 'running', 'waiting')) then 'retry'
+                    when bool_or(q.state in ('pending', 'staged', 'running', 'waiting'))
                         then 'pending'
                     else 'synced'
                 end as status,
-                (array_agg(error_message order by modified_date desc)
-                    filter (where error_message is not null))[1] as message
-            from sync_queue
-            where kind = 'push' and master_data_id = any($1::bigint[])
-            group by master_data_id
-        ) s on s.master_data_id = k.id
+                (array_agg(q.error_message order by q.modified_date desc)
+                    filter (where q.error_message is not null))[1] as message
+            from sync_queue q
+            where q.kind = 'push' and q.master_data_id = k.id
+        ) s
         where m.id = k.id
             and (k.tries > 0 or m.sync_status <> s.status
                 or m.error_message is distinct from s.message)",

@@ -111,10 +111,7 @@ async fn select(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(Row::into_run)
-        .collect::<Result<_>>()?)
+    Ok(rows.into_iter().map(Row::into_run).collect::<Result<_>>()?)
 }
 
 /// Runs by id, of any organization.

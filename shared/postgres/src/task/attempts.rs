@@ -50,7 +50,11 @@ pub(crate) async fn write(
         .map(|row| i64::try_from(row.attempt.duration.as_millis()).unwrap_or(i64::MAX))
         .collect();
     let calls: Vec<i32> = rows.iter().map(|row| int(row.attempt.calls)).collect();
-    let classes = column(|a| a.error.as_ref().map(|error| error.class.as_str().to_owned()));
+    let classes = column(|a| {
+        a.error
+            .as_ref()
+            .map(|error| error.class.as_str().to_owned())
+    });
     let codes = column(|a| a.error.as_ref().map(|error| error.code.clone()));
     let messages = column(|a| a.error.as_ref().map(|error| error.message.clone()));
     let statuses: Vec<Option<i32>> = rows
@@ -126,4 +130,3 @@ pub(crate) async fn of_tasks(
     }
     Ok(attempts)
 }
-

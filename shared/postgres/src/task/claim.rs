@@ -71,11 +71,7 @@ async fn claim_once(
     let mut tasks = load(connection, &leased).await?;
     // Rare, and last: everybody else locks records before tasks. A collision is tried again.
     status::derive(connection, &delivered).await?;
-    Ok(claim
-        .ids
-        .iter()
-        .filter_map(|id| tasks.remove(id))
-        .collect())
+    Ok(claim.ids.iter().filter_map(|id| tasks.remove(id)).collect())
 }
 
 async fn load(

@@ -68,11 +68,7 @@ pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PullTask>>
             Ok((task.lease.task_id, task))
         })
         .collect::<Result<HashMap<_, _>>>()?;
-    Ok(claim
-        .ids
-        .iter()
-        .filter_map(|id| tasks.remove(id))
-        .collect())
+    Ok(claim.ids.iter().filter_map(|id| tasks.remove(id)).collect())
 }
 
 /// A task whose lease is held.

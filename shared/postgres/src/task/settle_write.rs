@@ -81,11 +81,7 @@ pub(super) async fn links(
         let Some(link) = &outcome.link else { continue };
         masters.push(held.master_id.0);
         connections.push(held.connection_id.0);
-        external.push(
-            link.external_id
-                .filter(|_| !link.forget)
-                .map(str::to_owned),
-        );
+        external.push(link.external_id.filter(|_| !link.forget).map(str::to_owned));
         versions.push(link.version);
         hashes.push(link.hash.map(|hash| hash.to_hex()));
         forget.push(link.forget);
