@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
 use sluice_connectors::target::{Certainty, Found, PushBatch, PushItem, PushOperation};
-use sluice_core::{
-    EntityType, Error, ErrorClass, Hash, Result, record::RecordRef, task::PushAction,
-};
+use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, record::RecordRef};
 use sluice_runtime::{metrics as names, telemetry};
 use sluice_store::task::{PushNext, TargetLink};
 use sluice_transform::{Outgoing, OutgoingInput};
@@ -84,7 +82,7 @@ pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
             }
             Gate::Find => doubtful.push(work),
             Gate::NothingThere => {
-                let next = outcome::gone(&work.task, PushAction::Skipped);
+                let next = outcome::never_there(&work.task);
                 delivery.settle(work, next, None).await;
             }
             Gate::Blocked(on) => delivery.settle(work, PushNext::Blocked { on }, None).await,
@@ -236,7 +234,7 @@ impl Delivery<'_> {
                 self.map(work, operation, Some(found.external_id)).await
             }
             Ok(None) if work.task.deleted => {
-                let next = outcome::gone(&work.task, PushAction::Skipped);
+                let next = outcome::never_there(&work.task);
                 self.settle(work, next, None).await;
                 None
             }
@@ -333,30 +331,19 @@ impl Delivery<'_> {
                     let next = outcome::delivered(&work.task, mapped.hash, receipt);
                     self.settle(work, next, None).await;
                 }
-                Err(error) if error.class() == ErrorClass::NotFound => {
-                    lost.extend(self.not_there(work, operation, &error).await);
+                // The link points nowhere: look for the record, once. (A deletion of what is gone
+                // has succeeded; the target says so itself.)
+                Err(error)
+                    if error.class() == ErrorClass::NotFound
+                        && operation == PushOperation::Update
+                        && self.certainty(&work).by_lookup =>
+                {
+                    lost.push(work);
                 }
                 Err(error) => self.fail(work, operation, &error).await,
             }
         }
         lost
-    }
-
-    /// The target says it has no such record: fine for a deletion; for an update, the record is
-    /// looked up once, where that is possible.
-    async fn not_there(&self, work: Work, operation: PushOperation, error: &Error) -> Option<Work> {
-        match operation {
-            PushOperation::Delete => {
-                let next = outcome::gone(&work.task, PushAction::Deleted);
-                self.settle(work, next, None).await;
-                None
-            }
-            PushOperation::Update if self.certainty(&work).by_lookup => Some(work),
-            PushOperation::Update | PushOperation::Create => {
-                self.fail(work, operation, error).await;
-                None
-            }
-        }
     }
 
     /// Makes a call when there is time for it: within the lease's first half, and not while the

@@ -29,10 +29,10 @@ pub fn skipped(task: &PushTask, hash: Option<Hash>) -> PushNext {
     }
 }
 
-/// The target does not have the record (any more), which is what a deletion wants.
-pub fn gone(task: &PushTask, action: PushAction) -> PushNext {
+/// The target never had the record that is to be deleted there.
+pub fn never_there(task: &PushTask) -> PushNext {
     PushNext::Delivered {
-        action,
+        action: PushAction::Skipped,
         version: task.version,
         hash: None,
         external_id: None,
@@ -203,6 +203,5 @@ mod tests {
             external(delivered(&linked, Hash::of_bytes(b""), receipt)),
             None
         );
-        assert_eq!(external(gone(&linked, PushAction::Deleted)), None);
     }
 }
