@@ -1,39 +1,37 @@
-//! The compose files in `deploy`, read by an implementation that users run.
+//! The compose file, read by an implementation that users run.
 
 use std::{fs, path::Path, process::Command};
 
 use crate::{Outcome, install, process};
 
-/// Checks every compose file in the folder with `docker compose config`.
-pub fn check(folder: &Path) -> Outcome {
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .map_err(|error| format!("cannot read {folder:?}: {error}"))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.contains("compose") && name.ends_with(".yaml"))
-        })
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(format!("no compose file in {folder:?}"));
-    }
-    let plugin = || {
+/// Checks the compose file with `docker compose config`, or, where there is no Docker, with
+/// Debian's `docker-compose`. Neither needs a running Docker.
+pub fn check(root: &Path) -> Outcome {
+    let file = root.join("docker-compose.yml");
+    let mut plugin = Command::new("docker");
+    plugin.arg("compose");
+    if process::succeeds(plugin.arg("version")) {
         let mut command = Command::new("docker");
-        command.arg("compose");
-        command
-    };
-    let program = || Command::new("docker-compose");
-    let has_plugin = process::succeeds(plugin().arg("version"));
-    if !has_plugin {
-        install::debian(&["docker-compose"], &[], || {
-            process::succeeds(program().arg("version"))
-        })?;
+        return process::run(command.args(["compose", "--file"]).arg(&file).args(CHECK));
     }
-    for file in files {
-        let mut command = if has_plugin { plugin() } else { program() };
-        process::run(command.arg("--file").arg(&file).args(["config", "--quiet"]))?;
-        println!("{}: valid", file.display());
-    }
-    Ok(())
+    install::debian(&["docker-compose"], &[], || {
+        process::succeeds(Command::new("docker-compose").arg("version"))
+    })?;
+    // Debian's is from before the specification had a project name at the top level.
+    let text =
+        fs::read_to_string(&file).map_err(|error| format!("cannot read {file:?}: {error}"))?;
+    let older: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("name:"))
+        .collect();
+    let folder =
+        tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+    let copy = folder.path().join("docker-compose.yml");
+    fs::write(&copy, older.join("\n"))
+        .map_err(|error| format!("cannot write {copy:?}: {error}"))?;
+    let mut command = Command::new("docker-compose");
+    command.arg("--project-directory").arg(root);
+    process::run(command.arg("--file").arg(&copy).args(CHECK))
 }
+
+const CHECK: [&str; 2] = ["config", "--quiet"];

@@ -18,7 +18,7 @@ use crate::{
 pub enum Step {
     /// rustfmt on everything.
     Format,
-    /// The deployment files, read by a compose implementation.
+    /// The compose file, read by a compose implementation.
     Compose,
     /// clippy on everything; warnings are errors.
     Lint,
@@ -48,7 +48,7 @@ impl Step {
     fn run(self, servers: &Servers) -> Outcome {
         match self {
             Self::Format => process::run(cargo().args(["fmt", "--all", "--check"])),
-            Self::Compose => compose::check(&root().join("deploy")),
+            Self::Compose => compose::check(&root()),
             Self::Lint => process::run(
                 cargo()
                     .args(["clippy", "--workspace", "--all-targets", "--locked"])
