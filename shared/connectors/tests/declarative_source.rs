@@ -5,7 +5,7 @@ mod common;
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{TimeZone as _, Utc};
-use common::{Server, load};
+use common::{Reply, Server, load};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sluice_connectors::source::{Page, SliceRequest, Source};
@@ -40,12 +40,7 @@ fn request(stream: &str) -> SliceRequest {
 async fn read(source: &Source, stream: &str) -> Vec<Result<Page>> {
     let mut all = Vec::new();
     for slice in source.slices(&request(stream)).await.unwrap() {
-        all.extend(
-            source
-                .read(stream, &slice, None)
-                .collect::<Vec<_>>()
-                .await,
-        );
+        all.extend(source.read(stream, &slice, None).collect::<Vec<_>>().await);
     }
     all
 }
@@ -65,14 +60,17 @@ fn query(uri: &axum::http::Uri, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-fn ok(body: Value) -> (u16, Vec<(&'static str, String)>, Vec<u8>) {
+fn ok(body: Value) -> Reply {
     (200, Vec::new(), body.to_string().into_bytes())
 }
 
 /// Items 0..total in pages of two, by `offset`.
 fn items(uri: &axum::http::Uri, total: usize) -> Value {
     let offset: usize = query(uri, "offset").map_or(0, |text| text.parse().unwrap());
-    let ids: Vec<_> = (offset..total).take(2).map(|id| json!({"id": id})).collect();
+    let ids: Vec<_> = (offset..total)
+        .take(2)
+        .map(|id| json!({"id": id}))
+        .collect();
     json!({"items": ids})
 }
 
@@ -111,7 +109,8 @@ async fn pages_are_read_to_the_end_and_records_filtered_and_transformed() {
         .collect();
     assert_eq!(offsets, [None, Some("2".into()), Some("4".into())]);
     assert!(asked.iter().all(|asked| {
-        query(&asked.uri, "limit").as_deref() == Some("2")
+        asked.body.is_empty()
+            && query(&asked.uri, "limit").as_deref() == Some("2")
             && asked.header("authorization") == "Bearer planted-secret"
     }));
 }
@@ -173,7 +172,10 @@ async fn parents_lists_and_windows_multiply_into_slices() {
     let source = source(NESTED, &server);
     source.check().await.unwrap();
     let slices = source.slices(&request("children")).await.unwrap();
-    let partitions: Vec<_> = slices.iter().map(|slice| slice["partition"].clone()).collect();
+    let partitions: Vec<_> = slices
+        .iter()
+        .map(|slice| slice["partition"].clone())
+        .collect();
     assert_eq!(
         partitions,
         [
@@ -193,7 +195,10 @@ async fn parents_lists_and_windows_multiply_into_slices() {
     let last = asked.last().unwrap();
     assert_eq!(last.uri.path(), "/children/1/b");
     assert_eq!(last.header("x-kind"), "b");
-    let states: Vec<_> = pages.iter().map(|page| page.state.clone().unwrap()).collect();
+    let states: Vec<_> = pages
+        .iter()
+        .map(|page| page.state.clone().unwrap())
+        .collect();
     let key = r#"{"kind":"b","parent":1,"parent_slice":{}}"#;
     assert_eq!(
         states,
@@ -219,14 +224,13 @@ streams:
       requester:
         url: "{{ config['url'] }}/items"
         error_handler:
-          type: CompositeErrorHandler
-          error_handlers:
-            - response_filters: [{http_codes: [404], action: IGNORE}]
-            - response_filters:
-                - {error_message_contains: "try again", action: RETRY}
-                - {predicate: "{{ response.get('failed') }}", action: FAIL, error_message: "said {{ response.failed }}", sluice: {class: conflict, code: test_failed, hint: "look"}}
-              backoff_strategies: [{type: WaitTimeFromHeader, header: x-wait}]
-              max_retries: 1
+          type: DefaultErrorHandler
+          response_filters:
+            - {http_codes: [404], action: IGNORE}
+            - {error_message_contains: "try again", action: RETRY}
+            - {predicate: "{{ response.get('failed') }}", action: FAIL, error_message: "said {{ response.failed }}", sluice: {class: conflict, code: test_failed, hint: "look"}}
+          backoff_strategies: [{type: WaitTimeFromHeader, header: x-wait}]
+          max_retries: 1
       record_selector: {extractor: {field_path: []}}
       paginator:
         type: DefaultPaginator
@@ -238,9 +242,19 @@ streams:
 async fn links_in_headers_lead_to_the_next_page() {
     let server = Server::start(|asked, before| {
         let host = asked.header("host").to_owned();
-        let link = format!("<http://{host}/items?page=2>; rel=\"next\", <http://{host}/items?page=9>; rel=\"last\"");
-        let headers = if before == 0 { vec![("link", link)] } else { Vec::new() };
-        (200, headers, json!([{"id": before}]).to_string().into_bytes())
+        let link = format!(
+            "<http://{host}/items?page=2>; rel=\"next\", <http://{host}/items?page=9>; rel=\"last\""
+        );
+        let headers = if before == 0 {
+            vec![("link", link)]
+        } else {
+            Vec::new()
+        };
+        (
+            200,
+            headers,
+            json!([{"id": before}]).to_string().into_bytes(),
+        )
     })
     .await;
     let records = records(&source(LINKS, &server), "items").await;
@@ -257,17 +271,30 @@ async fn answers_mean_what_the_handlers_say() {
 
     // A failure inside 200 has the class and code given to it, and no part of the answer.
     let server = Server::start(|_, _| ok(json!({"failed": "Dana Poe"}))).await;
-    let error = read(&source(LINKS, &server), "items").await.remove(0).unwrap_err();
-    assert_eq!((error.class(), error.code()), (ErrorClass::Conflict, "test_failed"));
+    let error = read(&source(LINKS, &server), "items")
+        .await
+        .remove(0)
+        .unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Conflict, "test_failed")
+    );
     assert!(!error.chain().contains("Dana"));
     assert_eq!(error.advice(), Some("look"));
 
     // A wait that is too long is left to the caller.
     let server = Server::start(|_, _| {
-        (503, vec![("x-wait", "3000".to_owned())], b"{\"error\": \"try again\"}".to_vec())
+        (
+            503,
+            vec![("x-wait", "3000".to_owned())],
+            b"{\"error\": \"try again\"}".to_vec(),
+        )
     })
     .await;
-    let error = read(&source(LINKS, &server), "items").await.remove(0).unwrap_err();
+    let error = read(&source(LINKS, &server), "items")
+        .await
+        .remove(0)
+        .unwrap_err();
     assert_eq!(error.class(), ErrorClass::TargetError);
     assert_eq!(error.wait().unwrap().as_secs(), 3001);
     assert_eq!(server.asked().len(), 1);
@@ -283,14 +310,20 @@ async fn a_retry_that_helps_counts_its_calls() {
         }
     })
     .await;
-    let page = read(&source(LINKS, &server), "items").await.remove(0).unwrap();
+    let page = read(&source(LINKS, &server), "items")
+        .await
+        .remove(0)
+        .unwrap();
     assert_eq!((page.calls, page.records.len()), (2, 1));
 }
 
 #[tokio::test]
 async fn cut_off_json_is_handed_over_as_an_error_with_its_bytes() {
     let server = Server::start(|_, _| (200, Vec::new(), b"{\"items\": [{\"id\"".to_vec())).await;
-    let page = read(&source(OFFSET, &server), "items").await.remove(0).unwrap();
+    let page = read(&source(OFFSET, &server), "items")
+        .await
+        .remove(0)
+        .unwrap();
     assert_eq!(page.error.unwrap().code(), "json_invalid");
     assert_eq!(page.body, b"{\"items\": [{\"id\""[..]);
 }
@@ -315,8 +348,14 @@ streams:
     assert_eq!(source.streams().len(), 3);
     assert_eq!(records(&source, "plain").await, [json!({"id": 1})]);
     for (stream, part) in [
-        ("custom", "custom code (source_x.Custom) at manifest.streams[0].retriever"),
-        ("exotic", "`JwtAuthenticator` at manifest.streams[1].retriever.requester.authenticator"),
+        (
+            "custom",
+            "custom code (source_x.Custom) at manifest.streams[0].retriever",
+        ),
+        (
+            "exotic",
+            "`JwtAuthenticator` at manifest.streams[1].retriever.requester.authenticator",
+        ),
     ] {
         let error = source.slices(&request(stream)).await.unwrap_err();
         assert_eq!(error.code(), "component_unsupported");
@@ -339,7 +378,10 @@ async fn secrets_stay_out_of_errors() {
             "streams: [{{name: s, retriever: {{requester: {{url: \"{broken}\"}}, record_selector: {{extractor: {{field_path: []}}}}}}}}]"
         );
         let server = Server::start(|_, _| ok(json!({}))).await;
-        let error = read(&source(&manifest, &server), "s").await.remove(0).unwrap_err();
+        let error = read(&source(&manifest, &server), "s")
+            .await
+            .remove(0)
+            .unwrap_err();
         assert!(!error.chain().contains("planted-secret"), "{broken}");
         assert!(!format!("{error:?}").contains("planted-secret"), "{broken}");
     }

@@ -71,7 +71,8 @@ fn config(url: &str) -> Value {
             "platform": "SQL Server", "interface_entity": "Sluice", "interface_license": "AAAA"
         },
         "interfaces": {"ItfResidentData": {"password": "resident-secret"}},
-        "start_date": "2024-12-01"
+        "start_date": "2024-12-01",
+        "window": "P90D"
     })
 }
 
@@ -146,10 +147,7 @@ async fn every_stream_gives_the_records_its_readme_promises() {
         unit["PersonID"],
         json!([{"@Type": "Current Resident", "#text": "t0091234"}])
     );
-    assert_eq!(
-        unit["Unit"]["Identification"][0]["@IDValue"],
-        "Residential"
-    );
+    assert_eq!(unit["Unit"]["Identification"][0]["@IDValue"], "Residential");
     let resident = &all["residents"][0];
     assert_eq!(resident["Lease"]["Identification"]["IDValue"], "12-304");
     assert_eq!(
@@ -204,7 +202,11 @@ async fn requests_are_soap_with_each_interfaces_own_credentials() {
         )
     );
     let residents = of("GetResident_Search");
-    assert!(residents.body.contains("<Password>general-secret</Password>"));
+    assert!(
+        residents
+            .body
+            .contains("<Password>general-secret</Password>")
+    );
     assert!(
         residents
             .body
@@ -228,9 +230,7 @@ async fn service_requests_are_read_by_windows_of_whole_days_from_a_day_before_th
     assert_eq!(slices.len(), 2);
     let read = pages(&source, "service_requests", &slices[0]).await;
     assert_eq!(read.len(), 2, "2024-12-01 to 2025-03-11 in two windows");
-    let days = |from: &str, to: &str| {
-        format!("<FromDate>{from}</FromDate><ToDate>{to}</ToDate>")
-    };
+    let days = |from: &str, to: &str| format!("<FromDate>{from}</FromDate><ToDate>{to}</ToDate>");
     let bodies: Vec<_> = server
         .asked()
         .iter()
@@ -347,21 +347,55 @@ async fn failure(status: u16, result: &'static str) -> std::result::Result<usize
 
 #[tokio::test]
 async fn failures_inside_status_200_have_their_classes() {
-    const RESULT: &str = "GetServiceRequest_ByDateRangeResult";
     for (result, class, code) in [
-        ("<GetServiceRequest_ByDateRangeResult>Login failed. User x</GetServiceRequest_ByDateRangeResult>", ErrorClass::Auth, "credentials_refused"),
-        ("<GetServiceRequest_ByDateRangeResult><Messages xmlns=\"\"><Message messageType=\"Error\">Login failed. User x</Message><Message/></Messages></GetServiceRequest_ByDateRangeResult>", ErrorClass::Auth, "credentials_refused"),
-        ("<GetServiceRequest_ByDateRangeResult>Invalid Interface Entity</GetServiceRequest_ByDateRangeResult>", ErrorClass::Auth, "credentials_refused"),
+        (
+            "<GetServiceRequest_ByDateRangeResult>Login failed. User x</GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::Auth,
+            "credentials_refused",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult><Messages xmlns=\"\"><Message messageType=\"Error\">Login failed. User x</Message><Message/></Messages></GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::Auth,
+            "credentials_refused",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult>Invalid Interface Entity</GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::Auth,
+            "credentials_refused",
+        ),
         ("", ErrorClass::Auth, "credentials_refused"),
-        ("<GetServiceRequest_ByDateRangeResult><ServiceRequests xmlns=\"\"><ServiceRequest><ErrorMessages><Error>Could not find property 'x'</Error></ErrorMessages></ServiceRequest></ServiceRequests></GetServiceRequest_ByDateRangeResult>", ErrorClass::NotFound, "unknown_property"),
-        ("<GetServiceRequest_ByDateRangeResult><ServiceRequests xmlns=\"\"><ServiceRequest><ErrorMessages><Error>Interface is not configured for the property</Error></ErrorMessages></ServiceRequest></ServiceRequests></GetServiceRequest_ByDateRangeResult>", ErrorClass::Config, "interface_not_enabled"),
-        ("<GetServiceRequest_ByDateRangeResult>XSD Error in line 3</GetServiceRequest_ByDateRangeResult>", ErrorClass::TargetError, "yardi_schema_error"),
-        ("<GetServiceRequest_ByDateRangeResult>Object reference not set to an instance of an object</GetServiceRequest_ByDateRangeResult>", ErrorClass::TargetError, "yardi_failed"),
-        ("<GetServiceRequest_ByDateRangeResult>Something unheard of</GetServiceRequest_ByDateRangeResult>", ErrorClass::TargetError, "yardi_refused"),
+        (
+            "<GetServiceRequest_ByDateRangeResult><ServiceRequests xmlns=\"\"><ServiceRequest><ErrorMessages><Error>Could not find property 'x'</Error></ErrorMessages></ServiceRequest></ServiceRequests></GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::NotFound,
+            "unknown_property",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult><ServiceRequests xmlns=\"\"><ServiceRequest><ErrorMessages><Error>Interface is not configured for the property</Error></ErrorMessages></ServiceRequest></ServiceRequests></GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::Config,
+            "interface_not_enabled",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult>XSD Error in line 3</GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::TargetError,
+            "yardi_schema_error",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult>Object reference not set to an instance of an object</GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::TargetError,
+            "yardi_failed",
+        ),
+        (
+            "<GetServiceRequest_ByDateRangeResult>Something unheard of</GetServiceRequest_ByDateRangeResult>",
+            ErrorClass::TargetError,
+            "yardi_refused",
+        ),
     ] {
         let error = failure(200, result).await.expect_err(result);
         assert_eq!((error.class(), error.code()), (class, code), "{result}");
-        assert!(!error.chain().contains("User x"), "{RESULT}: answers are not quoted");
+        assert!(
+            !error.chain().contains("User x"),
+            "answers are not quoted: {result}"
+        );
     }
 }
 
@@ -380,10 +414,22 @@ async fn nothing_found_is_no_record_and_no_error() {
 #[tokio::test]
 async fn broken_answers_are_handed_over_with_their_bytes() {
     for (body, code) in [
-        ("<soap:Envelope xmlns:soap=\"s\"><soap:Body><GetPropertyConfi", "xml_truncated"),
-        ("<!DOCTYPE html><html><body>Maintenance</body></html>", "unexpected_html"),
-        ("<!DOCTYPE x [<!ENTITY a \"b\">]><x>&a;</x>", "xml_doctype_refused"),
-        ("<?xml version=\"1.0\" encoding=\"utf-16\"?><x/>", "body_not_utf8"),
+        (
+            "<soap:Envelope xmlns:soap=\"s\"><soap:Body><GetPropertyConfi",
+            "xml_truncated",
+        ),
+        (
+            "<!DOCTYPE html><html><body>Maintenance</body></html>",
+            "unexpected_html",
+        ),
+        (
+            "<!DOCTYPE x [<!ENTITY a \"b\">]><x>&a;</x>",
+            "xml_doctype_refused",
+        ),
+        (
+            "<?xml version=\"1.0\" encoding=\"utf-16\"?><x/>",
+            "body_not_utf8",
+        ),
         ("", "xml_truncated"),
     ] {
         let (_server, source) = yardi(move |_, _| Some((200, body.to_owned()))).await;
@@ -392,7 +438,11 @@ async fn broken_answers_are_handed_over_with_their_bytes() {
             .remove(0)
             .unwrap();
         assert_eq!(page.error.as_ref().unwrap().code(), code, "{body}");
-        assert_eq!(page.body, body.as_bytes(), "bytes stored equal bytes received");
+        assert_eq!(
+            page.body,
+            body.as_bytes(),
+            "bytes stored equal bytes received"
+        );
         assert!(page.records.is_empty() && page.state.is_none());
         let again = source.records("properties", &json!({"partition": {}}), &page.body);
         assert_eq!(again.unwrap_err().code(), code);

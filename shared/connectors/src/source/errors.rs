@@ -162,9 +162,7 @@ impl ErrorHandler {
             }
         }
         let asked = headers.and_then(|headers| crate::http::retry_after(headers, now));
-        Ok(asked.unwrap_or_else(|| {
-            Duration::from_secs(1 << attempt.saturating_sub(1).min(4))
-        }))
+        Ok(asked.unwrap_or_else(|| Duration::from_secs(1 << attempt.saturating_sub(1).min(4))))
     }
 }
 
@@ -254,9 +252,7 @@ impl Filter {
             failure_type: component.text("failure_type").map(str::to_owned),
             class,
             code: ours.and_then(|ours| ours.text("code")).map(intern),
-            hint: ours
-                .and_then(|ours| ours.text("hint"))
-                .map(str::to_owned),
+            hint: ours.and_then(|ours| ours.text("hint")).map(str::to_owned),
         }))
     }
 

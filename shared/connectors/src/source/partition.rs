@@ -229,7 +229,12 @@ impl Parent {
         let extra = self
             .extra_fields
             .iter()
-            .map(|path| (path.join("."), at(record, path).cloned().unwrap_or_default()))
+            .map(|path| {
+                (
+                    path.join("."),
+                    at(record, path).cloned().unwrap_or_default(),
+                )
+            })
             .collect();
         Ok(Some(Partition { values, extra }))
     }

@@ -273,12 +273,13 @@ impl Source {
             };
             let wait = errors.wait(calls, headers.as_ref(), scope, Utc::now())?;
             if calls > errors.max_retries() {
-                return Err(match headers.and_then(|headers| {
-                    crate::http::retry_after(&headers, Utc::now())
-                }) {
-                    Some(asked) => error.retry_after(asked),
-                    None => error,
-                });
+                return Err(
+                    match headers.and_then(|headers| crate::http::retry_after(&headers, Utc::now()))
+                    {
+                        Some(asked) => error.retry_after(asked),
+                        None => error,
+                    },
+                );
             }
             if wait > MAX_WAIT {
                 return Err(error.retry_after(wait));
@@ -325,7 +326,11 @@ impl Source {
         };
         let count = raw.len();
         let hash = (stream.paginator.is_active() && !raw.is_empty())
-            .then(|| serde_json::to_vec(&raw).map(|bytes| Hash::of_bytes(&bytes)).ok())
+            .then(|| {
+                serde_json::to_vec(&raw)
+                    .map(|bytes| Hash::of_bytes(&bytes))
+                    .ok()
+            })
             .flatten();
         let mut records = Vec::with_capacity(count);
         for record in raw {
@@ -402,7 +407,8 @@ fn link_headers(headers: &HeaderMap) -> Jinja {
     if let Some(link) = all.get("link").and_then(Value::as_str) {
         let mut rels = Map::new();
         for part in link.split(",<").flat_map(|part| part.split(", <")) {
-            let Some((url, parameters)) = part.trim_start_matches([' ', '<']).split_once('>') else {
+            let Some((url, parameters)) = part.trim_start_matches([' ', '<']).split_once('>')
+            else {
                 continue;
             };
             for parameter in parameters.split(';') {
@@ -411,16 +417,16 @@ fn link_headers(headers: &HeaderMap) -> Jinja {
                 };
                 if name.trim() == "rel" {
                     let rel = rel.trim().trim_matches('"');
-                    rels.insert(
-                        rel.to_owned(),
-                        serde_json::json!({"url": url, "rel": rel}),
-                    );
+                    rels.insert(rel.to_owned(), serde_json::json!({"url": url, "rel": rel}));
                 }
             }
         }
         all.insert("link".into(), Value::Object(rels));
     }
-    Jinja::from_pairs(all.iter().map(|(name, value)| (name.as_str(), json::of(value))))
+    Jinja::from_pairs(
+        all.iter()
+            .map(|(name, value)| (name.as_str(), json::of(value))),
+    )
 }
 
 /// The page of a caller that cannot use a page with an error.

@@ -289,12 +289,11 @@ impl AddedField {
 
     fn apply(&self, record: Map<String, Value>, scope: &Scope<'_>) -> Result<Map<String, Value>> {
         let kind = self.kind;
-        let (value, mut record) = evaluate(&self.value, record, scope, |template, scope| {
-            match kind {
+        let (value, mut record) =
+            evaluate(&self.value, record, scope, |template, scope| match kind {
                 None => template.value(scope),
                 Some(kind) => template.value_if(scope, |value| kind.accepts(value)),
-            }
-        })?;
+            })?;
         let path: Vec<String> = self
             .path
             .iter()

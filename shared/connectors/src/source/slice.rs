@@ -27,8 +27,11 @@ pub struct Slice {
 impl Slice {
     pub fn from_json(value: &Value) -> Result<Self> {
         Self::deserialize(value).map_err(|_| {
-            Error::internal("slice_invalid", "a stored slice does not have a slice's form")
-                .hint("the task was made by another version; start the run again")
+            Error::internal(
+                "slice_invalid",
+                "a stored slice does not have a slice's form",
+            )
+            .hint("the task was made by another version; start the run again")
         })
     }
 

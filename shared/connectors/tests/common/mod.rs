@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
@@ -19,15 +19,12 @@ use sluice_core::{Result, connector::ConnectorFiles, secret::SecretConfig};
 
 /// One request as received.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "not every test binary looks at every part")]
 pub struct Asked {
-    pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: String,
 }
 
-#[allow(dead_code, reason = "not every test binary looks at every part")]
 impl Asked {
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -37,7 +34,10 @@ impl Asked {
     }
 }
 
-type Answer = dyn Fn(&Asked, usize) -> (u16, Vec<(&'static str, String)>, Vec<u8>) + Send + Sync;
+/// Status, headers, body.
+pub type Reply = (u16, Vec<(&'static str, String)>, Vec<u8>);
+
+type Answer = dyn Fn(&Asked, usize) -> Reply + Send + Sync;
 
 /// The running server; ends with the test.
 pub struct Server {
@@ -55,7 +55,7 @@ impl Server {
     /// Starts a server; the function gets the request and how many came before it.
     pub async fn start<F>(answer: F) -> Self
     where
-        F: Fn(&Asked, usize) -> (u16, Vec<(&'static str, String)>, Vec<u8>) + Send + Sync + 'static,
+        F: Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
     {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let shared = Shared {
@@ -76,13 +76,11 @@ impl Server {
 
 async fn handle(
     State(shared): State<Shared>,
-    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let request = Asked {
-        method,
         uri,
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),

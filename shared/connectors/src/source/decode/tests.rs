@@ -58,7 +58,11 @@ fn an_escaped_document_in_text_reads_like_an_inline_one() {
         "<E><Result><Rs><R><Id>7 &amp; 8</Id></R></Rs></Result></E>".to_owned(),
     ] {
         let decoded = xml(&body, soap(), "E/Result/Rs/R").unwrap();
-        assert_eq!(decoded.streamed.unwrap(), vec![json!({"Id": "7 & 8"})], "{body}");
+        assert_eq!(
+            decoded.streamed.unwrap(),
+            vec![json!({"Id": "7 & 8"})],
+            "{body}"
+        );
     }
 }
 
@@ -112,7 +116,11 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
     );
     assert_eq!(
         decoder
-            .decode(b"<a>caf\xe9</a>", Some("text/xml; charset=\"windows-1252\""), None)
+            .decode(
+                b"<a>caf\xe9</a>",
+                Some("text/xml; charset=\"windows-1252\""),
+                None
+            )
             .unwrap()
             .response["a"],
         "café"
@@ -120,7 +128,10 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
     for (body, content_type) in [
         (&b"<a>caf\xe9 </a>"[..], None),
         (&b"<a>caf\xe9 </a>"[..], Some("text/xml; charset=utf-8")),
-        (&b"<?xml version=\"1.0\" encoding=\"utf-16\"?><a/>"[..], None),
+        (
+            &b"<?xml version=\"1.0\" encoding=\"utf-16\"?><a/>"[..],
+            None,
+        ),
     ] {
         assert_eq!(
             decoder.decode(body, content_type, None).unwrap_err().code(),
@@ -138,7 +149,9 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
 
 #[test]
 fn json_lists_are_several_bodies_and_broken_json_is_an_error() {
-    let decoded = Decoder::Json.decode(b"[{\"a\": 1}, {\"b\": 2}]", None, None).unwrap();
+    let decoded = Decoder::Json
+        .decode(b"[{\"a\": 1}, {\"b\": 2}]", None, None)
+        .unwrap();
     assert_eq!(decoded.bodies.len(), 2);
     assert_eq!(decoded.response, json!({"a": 1}));
     assert_eq!(
@@ -146,12 +159,19 @@ fn json_lists_are_several_bodies_and_broken_json_is_an_error() {
         vec![json!({})]
     );
     assert_eq!(
-        Decoder::Json.decode(b"{\"a\": ", None, None).unwrap_err().code(),
+        Decoder::Json
+            .decode(b"{\"a\": ", None, None)
+            .unwrap_err()
+            .code(),
         "json_invalid"
     );
     assert_eq!(
         Decoder::Json
-            .decode(br#"{"errors": [{"message": "a"}, {"detail": "b"}]}"#, None, None)
+            .decode(
+                br#"{"errors": [{"message": "a"}, {"detail": "b"}]}"#,
+                None,
+                None
+            )
             .unwrap()
             .error_text,
         "a, b"

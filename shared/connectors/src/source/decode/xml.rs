@@ -120,14 +120,15 @@ impl Builder<'_> {
                 Event::Text(text) => self.text(&text.xml10_content()),
                 Event::CData(data) => self.text(&data.xml10_content()),
                 Event::GeneralRef(reference) => {
-                    let resolved = match reference.resolve_char_ref().map_err(of_parser)? {
-                        Some(c) => c.to_string(),
-                        None => quick_xml::escape::resolve_predefined_entity(
-                            &reference.xml10_content(),
-                        )
-                        .ok_or_else(|| invalid("it uses an entity that XML does not define"))?
-                        .to_owned(),
-                    };
+                    let resolved =
+                        match reference.resolve_char_ref().map_err(of_parser)? {
+                            Some(c) => c.to_string(),
+                            None => quick_xml::escape::resolve_predefined_entity(
+                                &reference.xml10_content(),
+                            )
+                            .ok_or_else(|| invalid("it uses an entity that XML does not define"))?
+                            .to_owned(),
+                        };
                     self.text(&resolved);
                 }
                 Event::DocType(_) => {

@@ -39,10 +39,6 @@ impl<'a> Component<'a> {
         self.map.get("type").and_then(Value::as_str).unwrap_or("")
     }
 
-    pub fn parameters(&self) -> &Jinja {
-        &self.parameters
-    }
-
     /// The refusal of this component, naming its place.
     pub fn unsupported(&self) -> Error {
         let what = match self.map.get("class_name").and_then(Value::as_str) {

@@ -4,7 +4,11 @@ use serde_json::{Map, Value};
 
 /// (parent type, field, type when `type` is missing).
 const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
-    ("CompositeErrorHandler", "error_handlers", "DefaultErrorHandler"),
+    (
+        "CompositeErrorHandler",
+        "error_handlers",
+        "DefaultErrorHandler",
+    ),
     ("DatetimeBasedCursor", "start_datetime", "MinMaxDatetime"),
     ("DatetimeBasedCursor", "end_datetime", "MinMaxDatetime"),
     ("DatetimeBasedCursor", "start_time_option", "RequestOption"),
@@ -17,10 +21,18 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("DeclarativeSource", "streams", "DeclarativeStream"),
     ("DeclarativeStream", "retriever", "SimpleRetriever"),
     ("DeclarativeStream", "schema_loader", "JsonFileSchemaLoader"),
-    ("DynamicDeclarativeStream", "stream_template", "DeclarativeStream"),
+    (
+        "DynamicDeclarativeStream",
+        "stream_template",
+        "DeclarativeStream",
+    ),
     ("DynamicSchemaLoader", "retriever", "SimpleRetriever"),
     ("HttpComponentsResolver", "retriever", "SimpleRetriever"),
-    ("DefaultErrorHandler", "response_filters", "HttpResponseFilter"),
+    (
+        "DefaultErrorHandler",
+        "response_filters",
+        "HttpResponseFilter",
+    ),
     ("DpathExtractor", "record_expander", "RecordExpander"),
     ("HttpRequester", "error_handler", "DefaultErrorHandler"),
     ("ParentStreamConfig", "stream", "DeclarativeStream"),
@@ -29,7 +41,11 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("SimpleRetriever", "paginator", "NoPagination"),
     ("SimpleRetriever", "record_selector", "RecordSelector"),
     ("SimpleRetriever", "requester", "HttpRequester"),
-    ("SubstreamPartitionRouter", "parent_stream_configs", "ParentStreamConfig"),
+    (
+        "SubstreamPartitionRouter",
+        "parent_stream_configs",
+        "ParentStreamConfig",
+    ),
     ("AddFields", "fields", "AddedFieldDefinition"),
 ];
 
@@ -37,12 +53,28 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
 const CUSTOM_TYPES: &[(&str, &str, &str)] = &[
     ("HttpRequester", "authenticator", "CustomAuthenticator"),
     ("HttpRequester", "error_handler", "CustomErrorHandler"),
-    ("DefaultErrorHandler", "backoff_strategies", "CustomBackoffStrategy"),
+    (
+        "DefaultErrorHandler",
+        "backoff_strategies",
+        "CustomBackoffStrategy",
+    ),
     ("RecordSelector", "extractor", "CustomRecordExtractor"),
-    ("SimpleRetriever", "partition_router", "CustomPartitionRouter"),
-    ("DefaultPaginator", "pagination_strategy", "CustomPaginationStrategy"),
+    (
+        "SimpleRetriever",
+        "partition_router",
+        "CustomPartitionRouter",
+    ),
+    (
+        "DefaultPaginator",
+        "pagination_strategy",
+        "CustomPaginationStrategy",
+    ),
     ("DeclarativeStream", "retriever", "CustomRetriever"),
-    ("DeclarativeStream", "transformations", "CustomTransformation"),
+    (
+        "DeclarativeStream",
+        "transformations",
+        "CustomTransformation",
+    ),
 ];
 
 /// The key under which a component's final parameters are kept for interpolation.
@@ -53,7 +85,8 @@ pub const PARAMETERS: &str = "$parameters";
 pub fn propagate(manifest: Value) -> Value {
     let mut root = manifest;
     if let Value::Object(map) = &mut root {
-        map.entry("type").or_insert_with(|| "DeclarativeSource".into());
+        map.entry("type")
+            .or_insert_with(|| "DeclarativeSource".into());
     }
     component(root, "", "", &Map::new())
 }
@@ -65,12 +98,7 @@ fn lookup(table: &[(&str, &str, &'static str)], parent: &str, field: &str) -> Op
         .map(|(_, _, kind)| *kind)
 }
 
-fn component(
-    value: Value,
-    parent: &str,
-    field: &str,
-    inherited: &Map<String, Value>,
-) -> Value {
+fn component(value: Value, parent: &str, field: &str, inherited: &Map<String, Value>) -> Value {
     let Value::Object(mut map) = value else {
         return value;
     };
@@ -200,7 +228,10 @@ mod tests {
             "streams": [{"name": "mine", "$parameters": {"path": "inner"}, "retriever": {"requester": {}}}]
         }));
         assert_eq!(done["streams"][0]["name"], "mine");
-        assert_eq!(done["streams"][0]["retriever"]["requester"]["path"], "inner");
+        assert_eq!(
+            done["streams"][0]["retriever"]["requester"]["path"],
+            "inner"
+        );
     }
 
     #[test]

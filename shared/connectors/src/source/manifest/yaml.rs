@@ -30,10 +30,7 @@ pub fn parse(text: &str) -> Result<Value> {
     loop {
         match next(&mut parser)? {
             Event::StreamEnd => break,
-            Event::Nothing
-            | Event::StreamStart
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
+            Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
             event if document.is_none() => {
                 document = Some(loader.node(event, &mut parser, 0)?);
             }
@@ -357,10 +354,7 @@ mod tests {
     #[test]
     fn anchors_and_merge_keys_work_and_own_keys_win() {
         let text = "base: &b {x: 1, y: 2}\nother: &o {y: 5, z: 6}\nall:\n  <<: [*b, *o]\n  x: 9\n";
-        assert_eq!(
-            parse(text).unwrap()["all"],
-            json!({"x": 9, "y": 2, "z": 6})
-        );
+        assert_eq!(parse(text).unwrap()["all"], json!({"x": 9, "y": 2, "z": 6}));
     }
 
     #[test]

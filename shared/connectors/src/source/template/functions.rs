@@ -10,10 +10,7 @@ use minijinja::{
 };
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::{
-    moment::{DateValue, DurationValue},
-    python,
-};
+use super::{moment::DateValue, python};
 use crate::source::time::{self, Duration, Moment};
 
 /// Hidden name of the run's time, so that "now" can be handed in.
@@ -70,11 +67,6 @@ fn add_time(env: &mut Environment<'_>) {
                 .ok_or_else(|| invalid("outside the calendar"))
         },
     );
-    env.add_function("duration", |text: &str| {
-        Duration::parse(text)
-            .map(|duration| Value::from_object(DurationValue(duration)))
-            .ok_or_else(|| invalid("not an ISO duration"))
-    });
     env.add_function("format_datetime", format_datetime);
 }
 

@@ -16,7 +16,20 @@ pub fn read(text: &str) -> Option<Value> {
     if !(first.is_ascii_digit()
         || matches!(
             first,
-            '\'' | '"' | '[' | '(' | '{' | '-' | '+' | '.' | 'T' | 'F' | 'N' | 'r' | 'R' | 'u' | 'U'
+            '\'' | '"'
+                | '['
+                | '('
+                | '{'
+                | '-'
+                | '+'
+                | '.'
+                | 'T'
+                | 'F'
+                | 'N'
+                | 'r'
+                | 'R'
+                | 'u'
+                | 'U'
         ))
     {
         return None;
@@ -42,7 +55,8 @@ impl Reader<'_> {
     /// Blanks; inside brackets, newlines too.
     fn blank(&mut self) {
         self.rest = if self.brackets > 0 {
-            self.rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0c'])
+            self.rest
+                .trim_start_matches([' ', '\t', '\n', '\r', '\x0c'])
         } else {
             self.rest.trim_start_matches([' ', '\t', '\x0c'])
         };
@@ -399,10 +413,40 @@ mod tests {
     #[test]
     fn everything_else_stays_text() {
         for text in [
-            "00123", "1.0.0", "10.0.0.1", "2024-10-11", "true", "null", "nan", "inf", "{\"a\": true}",
-            "1j", "...", "b'a'", "{1,2}", "", " ", "abc", "a,b", "[1", "'x", "1_", "_1", "1__0",
-            "1 2", "[1 2]", "99999999999999999999999", "{'a'}", "Trueish", "1e", "0x", "- ",
-            "2024-01-01T00:00:00Z", "<a/>", "#", "'a' + 'b'",
+            "00123",
+            "1.0.0",
+            "10.0.0.1",
+            "2024-10-11",
+            "true",
+            "null",
+            "nan",
+            "inf",
+            "{\"a\": true}",
+            "1j",
+            "...",
+            "b'a'",
+            "{1,2}",
+            "",
+            " ",
+            "abc",
+            "a,b",
+            "[1",
+            "'x",
+            "1_",
+            "_1",
+            "1__0",
+            "1 2",
+            "[1 2]",
+            "99999999999999999999999",
+            "{'a'}",
+            "Trueish",
+            "1e",
+            "0x",
+            "- ",
+            "2024-01-01T00:00:00Z",
+            "<a/>",
+            "#",
+            "'a' + 'b'",
         ] {
             assert_eq!(read(text), None, "{text}");
         }

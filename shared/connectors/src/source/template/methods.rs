@@ -141,7 +141,11 @@ fn list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     match method {
         "count" => {
             let wanted = wanted?;
-            Ok(value.try_iter()?.filter(|item| item == wanted).count().into())
+            Ok(value
+                .try_iter()?
+                .filter(|item| item == wanted)
+                .count()
+                .into())
         }
         "index" => {
             let wanted = wanted?;

@@ -53,7 +53,10 @@ impl Templates {
             self.count += 1;
             let name = format!("t{}", self.count);
             let invalid = |detail: &str| {
-                Error::config("template_invalid", format!("a template is invalid: {detail}"))
+                Error::config(
+                    "template_invalid",
+                    format!("a template is invalid: {detail}"),
+                )
             };
             if source.contains("stream_state") {
                 return Err(invalid("`stream_state` is not available"));
@@ -73,23 +76,26 @@ impl Templates {
         } else {
             Kind::Plain(literal::read(source).unwrap_or_else(|| Value::from(source)))
         };
-        Ok(Template {
+        Ok(Template(Arc::new(Compiled {
             source: source.into(),
             parameters: parameters.clone(),
             kind,
-        })
+        })))
     }
 }
 
 /// A string of the manifest, compiled.
 #[derive(Debug, Clone)]
-pub struct Template {
-    source: Arc<str>,
+pub struct Template(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    source: Box<str>,
     parameters: Jinja,
     kind: Kind,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Kind {
     /// No template inside: the value after literal reading.
     Plain(Value),
@@ -144,7 +150,7 @@ enum Rendered {
 impl Template {
     /// Whether it uses a name, such as `record`.
     pub fn uses(&self, name: &str) -> bool {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Plain(_) => false,
             Kind::Rendered { needs, .. } => needs.iter().any(|need| need == name),
         }
@@ -152,7 +158,7 @@ impl Template {
 
     /// The text as written in the manifest.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.0.source
     }
 
     /// The string form: any literal type.
@@ -160,7 +166,7 @@ impl Template {
     /// # Errors
     /// `template_undefined` when a part of a missing value is used; `template_failed`.
     pub fn value(&self, scope: &Scope<'_>) -> Result<Value> {
-        if let Kind::Plain(value) = &self.kind {
+        if let Kind::Plain(value) = &self.0.kind {
             return Ok(value.clone());
         }
         Ok(read_literal(self.rendered(scope)?))
@@ -168,8 +174,8 @@ impl Template {
 
     /// The string form, kept as text unless its literal type is accepted.
     pub fn value_if(&self, scope: &Scope<'_>, accept: impl Fn(&Value) -> bool) -> Result<Value> {
-        let text = match &self.kind {
-            Kind::Plain(_) => self.source.to_string(),
+        let text = match &self.0.kind {
+            Kind::Plain(_) => self.0.source.to_string(),
             Kind::Rendered { .. } => self.rendered(scope)?,
         };
         Ok(match literal::read(&text) {
@@ -186,7 +192,7 @@ impl Template {
     fn rendered(&self, scope: &Scope<'_>) -> Result<String> {
         match self.render(scope)? {
             Rendered::Text(text) => Ok(text),
-            Rendered::TypeMismatch => Ok(self.source.to_string()),
+            Rendered::TypeMismatch => Ok(self.0.source.to_string()),
             Rendered::Undefined => Err(Error::config(
                 "template_undefined",
                 "a template uses a part of a value that is not there",
@@ -203,7 +209,7 @@ impl Template {
     ) -> Result<Option<Value>> {
         let text = match self.render(scope)? {
             Rendered::Text(text) => text,
-            Rendered::TypeMismatch => self.source.to_string(),
+            Rendered::TypeMismatch => self.0.source.to_string(),
             Rendered::Undefined => return Ok(None),
         };
         if text.is_empty() {
@@ -225,13 +231,13 @@ impl Template {
     }
 
     fn render(&self, scope: &Scope<'_>) -> Result<Rendered> {
-        let Kind::Rendered { name, needs } = &self.kind else {
-            return Ok(Rendered::Text(self.source.to_string()));
+        let Kind::Rendered { name, needs } = &self.0.kind else {
+            return Ok(Rendered::Text(self.0.source.to_string()));
         };
         let mut context = Vec::with_capacity(needs.len() + 1);
         for need in needs {
             let value = match need.as_str() {
-                "parameters" => self.parameters.clone(),
+                "parameters" => self.0.parameters.clone(),
                 other => scope.get(other).cloned().ok_or_else(|| {
                     Error::config(
                         "template_name_unknown",
@@ -260,7 +266,9 @@ impl Template {
             Ok(_) => {}
             Err(error) => {
                 let undefined = error.kind() == ErrorKind::UndefinedError
-                    || error.detail().is_some_and(|text| text.contains("undefined"));
+                    || error
+                        .detail()
+                        .is_some_and(|text| text.contains("undefined"));
                 return match error.kind() {
                     _ if undefined => Ok(Rendered::Undefined),
                     ErrorKind::InvalidOperation => Ok(Rendered::TypeMismatch),
@@ -275,7 +283,7 @@ impl Template {
 
     /// The template for error texts, shortened.
     fn shown(&self) -> String {
-        self.source.chars().take(120).collect()
+        self.0.source.chars().take(120).collect()
     }
 }
 
@@ -399,9 +407,7 @@ impl Nested {
     pub fn value(&self, scope: &Scope<'_>) -> Result<Value> {
         match self {
             Self::Fixed(value) => Ok(value.clone()),
-            Self::Leaf(template) => Ok(template
-                .optional(scope, |_| true)?
-                .unwrap_or(Value::Null)),
+            Self::Leaf(template) => Ok(template.optional(scope, |_| true)?.unwrap_or(Value::Null)),
             Self::List(items) => items
                 .iter()
                 .map(|item| item.value(scope))

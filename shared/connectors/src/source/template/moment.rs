@@ -1,4 +1,4 @@
-//! Dates and durations as template values.
+//! Dates as template values.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use minijinja::{
     value::{DynObject, Object, ObjectRepr, Value},
 };
 
-use crate::source::time::{self, Duration, Moment};
+use crate::source::time::{self, Moment};
 
 /// A Python `datetime`, or a `date` when `date_only`.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ impl DateValue {
     }
 }
 
-fn argument<'a>(args: &'a [Value], index: usize) -> Result<&'a str, Error> {
+fn argument(args: &[Value], index: usize) -> Result<&str, Error> {
     args.get(index)
         .and_then(Value::as_str)
         .ok_or_else(|| Error::from(ErrorKind::MissingArgument))
@@ -104,19 +104,5 @@ impl Object for DateValue {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.iso(' '))
-    }
-}
-
-/// What `duration('P1D')` gives.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DurationValue(pub Duration);
-
-impl Object for DurationValue {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
-    }
-
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("duration")
     }
 }

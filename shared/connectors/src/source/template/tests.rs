@@ -46,17 +46,38 @@ fn output_is_read_as_a_python_literal() {
         ("{{ ' x '.strip() ~ 'Y'.lower() }}", json!("xy")),
         ("{{ config['list'] | join('|') }}", json!("a|b")),
         ("{{ ','.join(config['list']) }}", json!("a,b")),
-        ("{{ config['quote'] | e }}", json!("<a & 'b'>".replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;"))),
-        ("{% if config['n'] > 3 %}big{% else %}small{% endif %}", json!("big")),
+        (
+            "{{ config['quote'] | e }}",
+            json!(
+                "<a & 'b'>"
+                    .replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('>', "&gt;")
+                    .replace('\'', "&#39;")
+            ),
+        ),
+        (
+            "{% if config['n'] > 3 %}big{% else %}small{% endif %}",
+            json!("big"),
+        ),
         ("{% set x = 'q' %}{{ x }}", json!("q")),
         ("{{ 'abc-12' | regex_search('-([0-9]+)') }}", json!(12)),
         ("{{ 'ab' | regex_replace('(a)', '\\\\1x') }}", json!("axb")),
         ("{{ now_utc().strftime('%Y/%m/%d') }}", json!("2024/03/01")),
         ("{{ now_utc() }}", json!("2024-03-01 12:00:00+00:00")),
         ("{{ today_utc() }}", json!("2024-03-01")),
-        ("{{ day_delta(-1, format='%Y-%m-%d') }}", json!("2024-02-29")),
-        ("{{ timestamp('2024-01-01T00:00:00Z') | int }}", json!(1_704_067_200)),
-        ("{{ format_datetime('2024-01-01T02:00:00+02:00', '%Y-%m-%dT%H:%M:%SZ') }}", json!("2024-01-01T00:00:00Z")),
+        (
+            "{{ day_delta(-1, format='%Y-%m-%d') }}",
+            json!("2024-02-29"),
+        ),
+        (
+            "{{ timestamp('2024-01-01T00:00:00Z') | int }}",
+            json!(1_704_067_200),
+        ),
+        (
+            "{{ format_datetime('2024-01-01T02:00:00+02:00', '%Y-%m-%dT%H:%M:%SZ') }}",
+            json!("2024-01-01T00:00:00Z"),
+        ),
         ("{{ max(1, 3, 2) }}", json!(3)),
         ("{{ 'x' | hash('sha256') | length }}", json!(64)),
     ] {
@@ -79,7 +100,17 @@ fn undefined_of_undefined_is_an_error_in_text_and_false_in_conditions() {
 
 #[test]
 fn conditions_have_their_own_idea_of_false() {
-    for source in ["", "False", "false", "0", "{}", "{{ none }}", "{{ [] }}", "{{ '' }}", "0.0"] {
+    for source in [
+        "",
+        "False",
+        "false",
+        "0",
+        "{}",
+        "{{ none }}",
+        "{{ [] }}",
+        "{{ '' }}",
+        "0.0",
+    ] {
         assert!(!truth_of(source), "{source}");
     }
     for source in ["no", " ", "none", "{{ 1 }}", "x", "{{ 'a' in 'abc' }}"] {

@@ -45,7 +45,11 @@ impl Duration {
                 _ => return None,
             }
         }
-        Some(if negative { duration.negated() } else { duration })
+        Some(if negative {
+            duration.negated()
+        } else {
+            duration
+        })
     }
 
     /// Whole days.
@@ -62,11 +66,6 @@ impl Duration {
             months: -self.months,
             exact: -self.exact,
         }
-    }
-
-    /// Whether adding it moves no time.
-    pub fn is_zero(self) -> bool {
-        self.months == 0 && self.exact.is_zero()
     }
 
     /// Adds to a moment; months clip to the last day. `None` outside the calendar.
@@ -151,7 +150,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_durations() {
-        for text in ["", "P", "PT", "1D", "P1", "PD", "P1H", "PT1D", "P1DT", "P1.5M"] {
+        for text in [
+            "", "P", "PT", "1D", "P1", "PD", "P1H", "PT1D", "P1DT", "P1.5M",
+        ] {
             assert_eq!(Duration::parse(text), None, "{text}");
         }
     }

@@ -9,11 +9,27 @@ use super::Moment;
 use crate::source::template::python;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = [
-    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
 ];
 
 /// Reads the whole text by the format; `None` when it does not match. No offset means UTC.
@@ -126,7 +142,11 @@ fn directive<'a>(directive: char, text: &'a str, fields: &mut Fields) -> Option<
         'y' => {
             let (value, rest) = digits(text, 2)?;
             let value = i32::try_from(value).ok()?;
-            fields.year = Some(if value < 69 { 2000 + value } else { 1900 + value });
+            fields.year = Some(if value < 69 {
+                2000 + value
+            } else {
+                1900 + value
+            });
             Some(rest)
         }
         'f' => {
@@ -315,17 +335,37 @@ mod tests {
     #[test]
     fn formats_in_use_are_read_and_printed() {
         for (text, pattern, printed) in [
-            ("2024-01-02T03:04:05.678900Z", "%Y-%m-%dT%H:%M:%S.%fZ", "2024-01-02T03:04:05.678900Z"),
+            (
+                "2024-01-02T03:04:05.678900Z",
+                "%Y-%m-%dT%H:%M:%S.%fZ",
+                "2024-01-02T03:04:05.678900Z",
+            ),
             ("2024-01-02", "%Y-%m-%d", "2024-01-02"),
             ("2024-1-5", "%Y-%m-%d", "2024-01-05"),
             ("3/5/2025", "%m/%d/%Y", "03/05/2025"),
             ("1704164645", "%s", "1704164645"),
             ("1704164645123", "%ms", "1704164645123"),
             ("1704164645.5", "%s_as_float", "1704164645.5"),
-            ("2024-01-02T03:04:05+02:00", "%Y-%m-%dT%H:%M:%S%z", "2024-01-02T03:04:05+0200"),
-            ("2024-01-02 03:04:05.12", "%Y-%m-%d %H:%M:%S.%f", "2024-01-02 03:04:05.120000"),
-            ("2024-01-02T03:04:05.123", "%Y-%m-%dT%H:%M:%S.%_ms", "2024-01-02T03:04:05.123"),
-            ("Jan 2 2024 03:04 PM", "%b %d %Y %I:%M %p", "Jan 02 2024 03:04 PM"),
+            (
+                "2024-01-02T03:04:05+02:00",
+                "%Y-%m-%dT%H:%M:%S%z",
+                "2024-01-02T03:04:05+0200",
+            ),
+            (
+                "2024-01-02 03:04:05.12",
+                "%Y-%m-%d %H:%M:%S.%f",
+                "2024-01-02 03:04:05.120000",
+            ),
+            (
+                "2024-01-02T03:04:05.123",
+                "%Y-%m-%dT%H:%M:%S.%_ms",
+                "2024-01-02T03:04:05.123",
+            ),
+            (
+                "Jan 2 2024 03:04 PM",
+                "%b %d %Y %I:%M %p",
+                "Jan 02 2024 03:04 PM",
+            ),
         ] {
             let moment = parse(text, pattern).unwrap_or_else(|| panic!("{text} by {pattern}"));
             assert_eq!(format(&moment, pattern), printed);

@@ -34,7 +34,11 @@ fn date(text: &str) -> Option<(NaiveDate, &str)> {
     };
     if let Some(week) = after.strip_prefix('W') {
         let (week, rest) = digits(week, 2)?;
-        let (day, rest) = match if extended { rest.strip_prefix('-') } else { Some(rest) } {
+        let (day, rest) = match if extended {
+            rest.strip_prefix('-')
+        } else {
+            Some(rest)
+        } {
             Some(next) => digits(next, 1).map_or((1, rest), |found| found),
             None => (1, rest),
         };
@@ -64,7 +68,11 @@ fn time(text: &str) -> Option<(NaiveTime, &str)> {
     let (hour, rest) = digits(text, 2)?;
     let extended = rest.starts_with(':');
     let step = |rest: &str| -> Option<(u32, usize)> {
-        let next = if extended { rest.strip_prefix(':')? } else { rest };
+        let next = if extended {
+            rest.strip_prefix(':')?
+        } else {
+            rest
+        };
         let (value, after) = digits(next, 2)?;
         Some((value, rest.len() - after.len()))
     };
@@ -120,14 +128,23 @@ mod tests {
             ("20240102", "2024-01-02T00:00:00+00:00"),
             ("2024-W01-2", "2024-01-02T00:00:00+00:00"),
             ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05+00:00"),
-            ("2024-01-02 03:04:05.5+02:00", "2024-01-02T03:04:05.500+02:00"),
+            (
+                "2024-01-02 03:04:05.5+02:00",
+                "2024-01-02T03:04:05.500+02:00",
+            ),
             ("20240102T030405-0530", "2024-01-02T03:04:05-05:30"),
             ("2024-01-02T03:04", "2024-01-02T03:04:00+00:00"),
         ] {
             assert_eq!(parse(text).unwrap().to_rfc3339(), expected, "{text}");
         }
         for text in [
-            "Jan 1 2022", "1704164645", "2024-01-02T", "2024-13-01", "2024-01-02T25:00", "é", "",
+            "Jan 1 2022",
+            "1704164645",
+            "2024-01-02T",
+            "2024-13-01",
+            "2024-01-02T25:00",
+            "é",
+            "",
             "2024-01-02T03:04:05.1234567Z",
         ] {
             assert!(parse(text).is_none(), "{text}");
