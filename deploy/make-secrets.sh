@@ -17,4 +17,9 @@ if [ ! -s secrets/rabbitmq_user.conf ]; then
 fi
 keep postgres_url "postgres://sluice:$(cat secrets/postgres_password)@postgres:5432/sluice"
 keep mongodb_url "mongodb://sluice:$(cat secrets/mongodb_password)@mongodb:27017/sluice?authSource=admin"
+# What the stand-in vendors expect; not secret.
+keep standin_yardi_password yardi-standin-password
+keep standin_yardi_license c3RhbmQtaW4gbGljZW5jZSBmb3IgU2x1aWNlLCBub3QgYSByZWFsIG9uZQ==
+keep standin_one_secret one-standin-secret
+keep standin_lessen360_secret lessen360-standin-secret
 echo "deploy/secrets is ready; docker compose up --build"

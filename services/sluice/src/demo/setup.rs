@@ -89,12 +89,20 @@ impl Stage {
             "telemetry": { "log_level": "warn" },
             "organizations": [{ "slug": ORGANIZATION, "name": "Demo" }],
             "connections": [
-                connection(SOURCE, json!({
-                    "base_url": format!("{}/demo", self.yardi.url()),
-                    "username": yardi.user, "password": secret("yardi_password"),
-                    "server_name": yardi.server, "database": yardi.database, "platform": "SQL Server",
-                    "interface_entity": yardi.entity, "interface_license": secret("yardi_license"),
-                }), &json!([{ "calls": 100_000, "per_seconds": 60 }])),
+                connection(
+                    SOURCE,
+                    json!({
+                        "url": format!("{}/demo/Webservices", self.yardi.url()),
+                        "credentials": {
+                            "user_name": yardi.user, "password": secret("yardi_password"),
+                            "server_name": yardi.server, "database": yardi.database, "platform": "SQL Server",
+                            "interface_entity": yardi.entity, "interface_license": secret("yardi_license"),
+                        },
+                        // The stand-in answers large windows as readily as small ones.
+                        "window": "P5Y",
+                    }),
+                    &json!([{ "calls": 100_000, "per_seconds": 60 }]),
+                ),
                 connection(ONE, json!({
                     "base_url": self.one.url(), "client_id": "sluice", "client_secret": secret("one_secret"),
                 }), &limits),

@@ -96,11 +96,14 @@ impl System {
             "organizations": [{ "slug": ORGANIZATION, "name": "Acme Homes" }],
             "connections": [
                 connection("yardi", json!({
-                    "base_url": format!("{}/acme", self.yardi.url()),
-                    "username": credentials.yardi.user, "password": "env:E2E_YARDI_PASSWORD",
-                    "server_name": credentials.yardi.server, "database": credentials.yardi.database,
-                    "platform": "SQL Server", "interface_entity": credentials.yardi.entity,
-                    "interface_license": "env:E2E_YARDI_LICENSE",
+                    "url": format!("{}/acme/Webservices", self.yardi.url()),
+                    "credentials": {
+                        "user_name": credentials.yardi.user, "password": "env:E2E_YARDI_PASSWORD",
+                        "server_name": credentials.yardi.server, "database": credentials.yardi.database,
+                        "platform": "SQL Server", "interface_entity": credentials.yardi.entity,
+                        "interface_license": "env:E2E_YARDI_LICENSE",
+                    },
+                    "window": "P5Y",
                 }), &json!([{ "calls": 600_000, "per_seconds": 60 }])),
                 connection("one", json!({
                     "base_url": self.one.url(), "client_id": "sluice", "client_secret": "env:E2E_ONE_SECRET",
