@@ -87,10 +87,11 @@ pub(crate) async fn afterwards(
         FaultKind::TruncatedBody => {
             let (parts, body) = whole(response).await;
             let half = body.slice(..body.len() / 2);
-            let broken = stream::iter([
-                Ok(half),
-                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-            ]);
+            let broken = stream::once(async { Ok(half) }).chain(stream::once(async {
+                // A pause, so that the first half leaves before the connection breaks.
+                tokio::task::yield_now().await;
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            }));
             let mut response = Response::from_parts(parts, Body::from_stream(broken));
             response
                 .headers_mut()

@@ -79,17 +79,17 @@ pub struct Stats {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Effect {
     /// Records created.
-    pub created: u64,
+    pub created: u32,
     /// Records updated.
-    pub updated: u64,
+    pub updated: u32,
     /// Records deleted.
-    pub deleted: u64,
+    pub deleted: u32,
     /// Second copies created.
-    pub duplicates_created: u64,
+    pub duplicates_created: u32,
     /// Creates refused as duplicates.
-    pub duplicates_refused: u64,
+    pub duplicates_refused: u32,
     /// Creates answered from memory.
-    pub replays: u64,
+    pub replays: u32,
 }
 
 impl Effect {
@@ -172,12 +172,12 @@ impl Ledger {
     pub fn write(&self, mut entry: Entry, effect: Effect) {
         let mut inner = lock(&self.inner);
         let stats = &mut inner.stats;
-        stats.created += effect.created;
-        stats.updated += effect.updated;
-        stats.deleted += effect.deleted;
-        stats.duplicates_created += effect.duplicates_created;
-        stats.duplicates_refused += effect.duplicates_refused;
-        stats.replays += effect.replays;
+        stats.created += u64::from(effect.created);
+        stats.updated += u64::from(effect.updated);
+        stats.deleted += u64::from(effect.deleted);
+        stats.duplicates_created += u64::from(effect.duplicates_created);
+        stats.duplicates_refused += u64::from(effect.duplicates_refused);
+        stats.replays += u64::from(effect.replays);
         if let Some(fault) = entry.fault {
             *stats.faults.entry(fault).or_default() += 1;
         }

@@ -188,17 +188,15 @@ async fn deliver(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let exchange = async {
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(answer.status())
+    // The sender goes with the exchange, so that the connection ends behind it.
+    let exchange = async move {
+        let answer = sender.send_request(request).await;
+        answer
+            .map(|answer| answer.status())
+            .map_err(|error| error.to_string())
     };
-    tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(ended.map_or_else(|error| error.to_string(), |()| "connection closed".into())),
-    }
+    let (answer, _) = tokio::join!(exchange, connection);
+    answer
 }
 
 fn request(

@@ -251,7 +251,7 @@ fn mutation(
     let (results_in_order, effect, turn) = {
         let mut held = lock(&state.held);
         held.mutations += 1;
-        let turn = held.mutations % 3 == 0;
+        let turn = held.mutations.is_multiple_of(3);
         let (results, effect) = mutate::apply(&mut held, entity, change, items, &now, spoil);
         (results, effect, turn)
     };

@@ -147,6 +147,7 @@ fn one(
         Some(id) => {
             if let Some(record) = held.table_mut(entity).get_mut(&key) {
                 record.fields.extend(item);
+                record.fields.retain(|_, value| !value.is_null());
                 now.clone_into(&mut record.updated_at);
                 record.writes += 1;
             }

@@ -209,7 +209,7 @@ pub(crate) fn import(
     );
     let effect = Effect {
         created: 1,
-        duplicates_created: u64::from(twin),
+        duplicates_created: u32::from(twin),
         ..Effect::default()
     };
     let text = format!("1 document imported for work order {}", request.id);

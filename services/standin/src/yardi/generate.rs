@@ -372,10 +372,6 @@ impl Seeded {
         }
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "five dates of one lease, used in one place"
-    )]
     fn lease_dates(
         &self,
         random: &mut ChaCha8Rng,

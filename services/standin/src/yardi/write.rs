@@ -73,7 +73,7 @@ pub(crate) fn create_or_edit(
             Ok((request, created, twin)) => {
                 if created {
                     effect.created += 1;
-                    effect.duplicates_created += u64::from(twin);
+                    effect.duplicates_created += u32::from(twin);
                 } else {
                     effect.updated += 1;
                 }
