@@ -23,7 +23,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sync-in", SERVICES),
     ("sync-out", SERVICES),
     ("orchestrator", SERVICES),
-    ("api", &["core", "store", "transform", "connectors", "runtime", "sync-in", "orchestrator"]),
+    (
+        "api",
+        &[
+            "core",
+            "store",
+            "transform",
+            "connectors",
+            "runtime",
+            "sync-in",
+            "orchestrator",
+        ],
+    ),
     // Shares no code with what it imitates systems for.
     ("standin", &[]),
     ("xtask", &[]),
@@ -50,7 +61,9 @@ fn manifests() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
     for folder in ["services", "shared", "tests"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path().join("Cargo.toml");
-            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
             let manifest: toml::Table = text.parse().unwrap();
             let name = manifest["package"]["name"].as_str().unwrap();
             let names = |section: &str| {

@@ -10,7 +10,14 @@ use sluice_standin::compare;
 use sluice_testkit::wait_until;
 
 const PATIENCE: Duration = Duration::from_secs(240);
-const ROLES: [&str; 6] = ["sync-in", "sync-in", "sync-out", "sync-out", "orchestrator", "api"];
+const ROLES: [&str; 6] = [
+    "sync-in",
+    "sync-in",
+    "sync-out",
+    "sync-out",
+    "orchestrator",
+    "api",
+];
 
 async fn start_all(system: &System) -> Vec<Process> {
     let mut processes = Vec::new();
@@ -26,7 +33,9 @@ async fn assert_agreement(system: &System) {
         source: "yardi",
         yardi: &system.truth(&system.yardi, compare::YARDI_KINDS).await,
         one: &system.truth(&system.one, compare::ONE_KINDS).await,
-        lessen360: &system.truth(&system.lessen360, compare::LESSEN360_KINDS).await,
+        lessen360: &system
+            .truth(&system.lessen360, compare::LESSEN360_KINDS)
+            .await,
         master: &system.master().await,
     });
     assert!(comparison.compared > 0);
@@ -70,7 +79,9 @@ async fn killed_and_restarted_services_still_bring_all_systems_into_agreement() 
     system.until_quiet(full, PATIENCE).await;
     assert_agreement(&system).await;
 
-    system.edit(json!({ "count": 60, "only": compare::EDITS_WITHOUT_DELETION })).await;
+    system
+        .edit(json!({ "count": 60, "only": compare::EDITS_WITHOUT_DELETION }))
+        .await;
     let incremental = system.start_run(&[]).await;
     let process = processes.remove(3);
     process.kill().await;
@@ -79,7 +90,12 @@ async fn killed_and_restarted_services_still_bring_all_systems_into_agreement() 
     assert_agreement(&system).await;
     assert_targets_were_treated_well(&system).await;
     for process in &mut processes {
-        assert!(process.is_running(), "{} died:\n{}", process.role, process.text());
+        assert!(
+            process.is_running(),
+            "{} died:\n{}",
+            process.role,
+            process.text()
+        );
     }
 }
 
@@ -87,13 +103,25 @@ async fn killed_and_restarted_services_still_bring_all_systems_into_agreement() 
 /// nothing is lost or repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_loses_and_repeats_nothing() {
-    let system = System::start(Setup { seed: 12, ..Setup::default() }).await;
+    let system = System::start(Setup {
+        seed: 12,
+        ..Setup::default()
+    })
+    .await;
     let mut processes = start_all(&system).await;
     let run = system.start_run(&["--full"]).await;
-    wait_until(PATIENCE, || async { system.stats(&system.one).await["created"].as_u64() >= Some(20) }).await;
+    wait_until(PATIENCE, || async {
+        system.stats(&system.one).await["created"].as_u64() >= Some(20)
+    })
+    .await;
     for index in 0..ROLES.len() {
         let mut process = processes.remove(index);
-        assert_eq!(process.terminate(Duration::from_secs(40)).await, Some(0), "{}", process.text());
+        assert_eq!(
+            process.terminate(Duration::from_secs(40)).await,
+            Some(0),
+            "{}",
+            process.text()
+        );
         processes.insert(index, system.spawn(ROLES[index]).await);
     }
     system.until_quiet(run, PATIENCE).await;
@@ -104,12 +132,22 @@ async fn sigterm_under_load_loses_and_repeats_nothing() {
 /// M2: the broker cuts every connection while work is under way; the services heal unaided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_broker_connections_heal_without_an_operator() {
-    let system = System::start(Setup { seed: 13, ..Setup::default() }).await;
+    let system = System::start(Setup {
+        seed: 13,
+        ..Setup::default()
+    })
+    .await;
     let _processes = start_all(&system).await;
     let run = system.start_run(&["--full"]).await;
     for at_least in [10, 60, 150] {
-        wait_until(PATIENCE, || async { system.stats(&system.one).await["created"].as_u64() >= Some(at_least) }).await;
-        wait_until(PATIENCE, || async { system.rabbit.close_connections().await > 0 }).await;
+        wait_until(PATIENCE, || async {
+            system.stats(&system.one).await["created"].as_u64() >= Some(at_least)
+        })
+        .await;
+        wait_until(PATIENCE, || async {
+            system.rabbit.close_connections().await > 0
+        })
+        .await;
     }
     system.until_quiet(run, PATIENCE).await;
     assert_agreement(&system).await;
@@ -119,9 +157,19 @@ async fn cut_broker_connections_heal_without_an_operator() {
 /// O1: targets that do the work and then break the connection get no second record.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_lost_after_the_work_was_done_make_no_second_record() {
-    let system = System::start(Setup { seed: 14, records: 400, ..Setup::default() }).await;
+    let system = System::start(Setup {
+        seed: 14,
+        records: 400,
+        ..Setup::default()
+    })
+    .await;
     for standin in [&system.one, &system.lessen360] {
-        system.fault(standin, json!({ "kind": "commit_then_reset", "rate": 0.2, "count": 25 })).await;
+        system
+            .fault(
+                standin,
+                json!({ "kind": "commit_then_reset", "rate": 0.2, "count": 25 }),
+            )
+            .await;
     }
     let _processes = start_all(&system).await;
     let run = system.start_run(&["--full"]).await;

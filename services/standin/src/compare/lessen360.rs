@@ -145,7 +145,7 @@ fn requests(
             ("/priority", json!(priority)),
             ("/description", filled(request, "/fullDescription")),
             ("/permissionToEnter", request["permissionToEnter"].clone()),
-            ("/resident/name", filled(request, "/requestorName")),
+            ("/resident/name", rules::requester(request)),
         ];
         let presence = match (truth.locations.contains(&location), rules::closed(request)) {
             (false, _) => Presence::Forbidden,

@@ -97,7 +97,7 @@ fn requests(truth: &Truth<'_>) -> BTreeMap<String, Expected> {
             ("/status", filled(request, "/status")),
             ("/permission_to_enter", request["permissionToEnter"].clone()),
             ("/technician_notes", filled(request, "/technicianNotes")),
-            ("/requester/name", filled(request, "/requestorName")),
+            ("/requester/name", rules::requester(request)),
         ];
         (
             text(request, "/serviceRequestId").to_owned(),

@@ -116,11 +116,11 @@ fn work_order(request: &Value, reference: &impl Fn(&str) -> String) -> Expected 
     let wanted = ["Med", "High", "Emergency"].contains(&text(request, "/priority"))
         && rules::in_unit(request)
         && !text(request, "/subCategory").is_empty()
-        && !text(request, "/requestorName").is_empty();
+        && !rules::requester(request).is_null();
     let mut fields = vec![
         ("/locationNumber", json!(reference(&location))),
         ("/description", filled(request, "/fullDescription")),
-        ("/caller", filled(request, "/requestorName")),
+        ("/caller", rules::requester(request)),
         ("/statusId", json!(status)),
     ];
     if wanted {

@@ -130,6 +130,14 @@ pub(super) fn full_name(person: &Value) -> String {
         .join(" ")
 }
 
+/// Who asked, without the staff's asterisks.
+pub(super) fn requester(request: &Value) -> Value {
+    match text(request, "/requestorName").replace('*', "").trim() {
+        "" => Value::Null,
+        name => Value::from(name),
+    }
+}
+
 /// Whether a unit can be let: the vendor marks others as Waitlist or Down.
 pub(super) fn unit_active(unit: &Value) -> bool {
     let status = text(unit, "/statusDescription").to_lowercase();

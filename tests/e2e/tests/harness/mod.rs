@@ -1,10 +1,7 @@
 //! The whole system as a user runs it: the `sluice` binary as separate processes, on the real
 //! MongoDB, PostgreSQL and RabbitMQ, between stand-in vendors.
 
-#![allow(
-    dead_code,
-    reason = "each test file uses its own part of the harness"
-)]
+#![allow(dead_code, reason = "each test file uses its own part of the harness")]
 
 mod process;
 mod servers;
@@ -36,7 +33,12 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { records: 800, seed: 11, target_limit: 600_000, lease: "5s" }
+        Self {
+            records: 800,
+            seed: 11,
+            target_limit: 600_000,
+            lease: "5s",
+        }
     }
 }
 
@@ -55,7 +57,11 @@ pub struct System {
 impl System {
     pub async fn start(setup: Setup) -> Self {
         install_tls();
-        let source = Options { records: setup.records, seed: setup.seed, ..Options::new(Kind::Yardi) };
+        let source = Options {
+            records: setup.records,
+            seed: setup.seed,
+            ..Options::new(Kind::Yardi)
+        };
         let target = |kind| Options {
             limit_per_minute: Some(setup.target_limit),
             ledger_entries: 1_000_000,
@@ -117,7 +123,11 @@ impl System {
                 "targets": [{ "connection": "one" }, { "connection": "lessen360" }],
             }],
         });
-        std::fs::write(self.configuration(), toml::to_string(&configuration).unwrap()).unwrap();
+        std::fs::write(
+            self.configuration(),
+            toml::to_string(&configuration).unwrap(),
+        )
+        .unwrap();
     }
 
     pub fn configuration(&self) -> PathBuf {
@@ -156,7 +166,9 @@ impl System {
     }
 
     pub async fn run(&self, id: i64) -> Value {
-        let (status, answer) = self.command(&["run", "show", &id.to_string(), "--output", "json"]).await;
+        let (status, answer) = self
+            .command(&["run", "show", &id.to_string(), "--output", "json"])
+            .await;
         assert_eq!(status, 0, "{answer}");
         answer
     }
@@ -164,7 +176,10 @@ impl System {
     /// Waits until a run is over and nothing is on its way any more.
     pub async fn until_quiet(&self, id: i64, patience: Duration) {
         wait_until(patience, || async {
-            let state = self.run(id).await["state"].as_str().unwrap_or_default().to_owned();
+            let state = self.run(id).await["state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             let over = ["done", "partial", "failed", "cancelled"].contains(&state.as_str());
             over && self.open_pushes().await == 0
         })
@@ -176,7 +191,10 @@ impl System {
         let (status, targets) = self.command(&["targets", "--output", "json"]).await;
         assert_eq!(status, 0, "{targets}");
         let targets = targets.as_array().cloned().unwrap_or_default();
-        targets.iter().filter_map(|target| target["open"].as_u64()).sum()
+        targets
+            .iter()
+            .filter_map(|target| target["open"].as_u64())
+            .sum()
     }
 
     /// Makes edits at the source.
@@ -191,7 +209,15 @@ impl System {
 
     pub async fn clear_faults(&self, standin: &Handle) {
         let url = format!("{}/_control/faults", standin.url());
-        assert!(self.http.delete(url).send().await.unwrap().status().is_success());
+        assert!(
+            self.http
+                .delete(url)
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
     }
 
     async fn control(&self, standin: &Handle, what: &str, body: Value) -> Value {
@@ -206,12 +232,26 @@ impl System {
     /// What a stand-in holds, of one kind.
     pub async fn records(&self, standin: &Handle, kind: &str) -> Vec<Value> {
         let url = format!("{}/_control/records?kind={kind}", standin.url());
-        self.http.get(url).send().await.unwrap().json().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     pub async fn stats(&self, standin: &Handle) -> Value {
         let url = format!("{}/_control/stats", standin.url());
-        self.http.get(url).send().await.unwrap().json().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 }
 

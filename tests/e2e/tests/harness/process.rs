@@ -25,7 +25,11 @@ pub struct Process {
 }
 
 impl Process {
-    pub async fn start(role: &'static str, environment: Vec<(&'static str, String)>, folder: &Path) -> Self {
+    pub async fn start(
+        role: &'static str,
+        environment: Vec<(&'static str, String)>,
+        folder: &Path,
+    ) -> Self {
         let log = folder.join(format!("{role}-{}.log", sluice_testkit::unique("log")));
         let file = std::fs::File::create(&log).unwrap();
         let child = tokio::process::Command::new(binary())
@@ -38,7 +42,12 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut process = Self { role, child, url: String::new(), log };
+        let mut process = Self {
+            role,
+            child,
+            url: String::new(),
+            log,
+        };
         process.url = process.address().await;
         process
     }
@@ -50,7 +59,12 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended at once ({status}):\n{}", self.role, self.text());
             }
-            assert!(std::time::Instant::now() < deadline, "{} does not serve:\n{}", self.role, self.text());
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{} does not serve:\n{}",
+                self.role,
+                self.text()
+            );
             let file = tokio::fs::File::open(&self.log).await.unwrap();
             let mut lines = BufReader::new(file).lines();
             while let Some(line) = lines.next_line().await.unwrap() {
@@ -76,9 +90,18 @@ impl Process {
     /// SIGTERM, then waits for the end; returns the exit status.
     pub async fn terminate(&mut self, patience: Duration) -> Option<i32> {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         let ended = tokio::time::timeout(patience, self.child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.role, self.text())).unwrap().code()
+        ended
+            .unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.role, self.text()))
+            .unwrap()
+            .code()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -120,7 +143,9 @@ pub async fn command(
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "sluice"]).status();
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "sluice"])
+            .status();
         assert!(built.unwrap().success(), "sluice does not build");
         let test = std::env::current_exe().unwrap();
         // target/<profile>/deps/<test>

@@ -13,7 +13,10 @@ impl MongoDatabase {
         let name = unique("e2e");
         let mut url = url_of(&mongodb_url());
         url.set_path(&name);
-        Self { url: url.to_string(), name }
+        Self {
+            url: url.to_string(),
+            name,
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -21,7 +24,10 @@ impl MongoDatabase {
     }
 
     pub async fn open(&self) -> mongodb::Database {
-        mongodb::Client::with_uri_str(&self.url).await.unwrap().database(&self.name)
+        mongodb::Client::with_uri_str(&self.url)
+            .await
+            .unwrap()
+            .database(&self.name)
     }
 }
 
@@ -44,17 +50,32 @@ pub struct VirtualHost {
 impl VirtualHost {
     pub async fn create() -> Self {
         let name = unique("e2e");
-        let answer = management(reqwest::Method::PUT, &format!("api/vhosts/{name}"), None).await.unwrap();
-        assert!(answer.status().is_success(), "virtual host: {}", answer.status());
+        let answer = management(reqwest::Method::PUT, &format!("api/vhosts/{name}"), None)
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "virtual host: {}",
+            answer.status()
+        );
         let broker = url_of(&rabbitmq_url());
         let user = broker.username().to_owned();
         let all = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
         let path = format!("api/permissions/{name}/{user}");
-        let answer = management(reqwest::Method::PUT, &path, Some(all)).await.unwrap();
-        assert!(answer.status().is_success(), "permissions: {}", answer.status());
+        let answer = management(reqwest::Method::PUT, &path, Some(all))
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "permissions: {}",
+            answer.status()
+        );
         let mut url = broker;
         url.set_path(&format!("/{name}"));
-        Self { name, url: url.to_string() }
+        Self {
+            name,
+            url: url.to_string(),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -71,7 +92,12 @@ impl VirtualHost {
             if let Some(name) = connection["name"].as_str() {
                 let name: String = url_escape(name);
                 // One that is gone already is closed too.
-                let _ = management(reqwest::Method::DELETE, &format!("api/connections/{name}"), None).await;
+                let _ = management(
+                    reqwest::Method::DELETE,
+                    &format!("api/connections/{name}"),
+                    None,
+                )
+                .await;
             }
         }
         connections.len()
@@ -96,7 +122,9 @@ async fn management(
     let _ = url.set_password(None);
     let base = url.as_str().trim_end_matches('/').to_owned();
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let mut request = client.request(method, format!("{base}/{path}")).basic_auth(user, password);
+    let mut request = client
+        .request(method, format!("{base}/{path}"))
+        .basic_auth(user, password);
     if let Some(body) = body {
         request = request.json(&body);
     }
@@ -104,13 +132,16 @@ async fn management(
 }
 
 fn url_of(text: &str) -> reqwest::Url {
-    text.parse().unwrap_or_else(|error| panic!("a server address of the tests is no URL: {error}"))
+    text.parse()
+        .unwrap_or_else(|error| panic!("a server address of the tests is no URL: {error}"))
 }
 
 fn url_escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()
@@ -122,7 +153,9 @@ where
     T: Send + 'static,
 {
     let worker = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         runtime.map(|runtime| runtime.block_on(work))
     });
     // What could not be removed is only a leftover of a test.

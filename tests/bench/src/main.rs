@@ -1,0 +1,90 @@
+//! Measures sync-in and sync-out against a floor that does only the unavoidable I/O, and against
+//! the scripts a team would write instead. See docs/benchmarks.md.
+//!
+//! ```text
+//! cargo run --release -p sluice-bench -- all --records 100000
+//! ```
+//!
+//! Each part runs in a process of its own, so that its CPU time and memory are its own. Servers
+//! are named by the SLUICE_TEST_* variables (`cargo xtask servers` prints them).
+
+mod connect;
+mod floor_in;
+mod floor_out;
+mod measure;
+mod product;
+mod scripts;
+mod stage;
+mod suite;
+mod workload;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Anything that stops a benchmark.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+#[derive(Parser)]
+#[command(name = "sluice-bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    Embedded,
+    Servers,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every part, one after the other; prints one JSON document
+    All {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        /// Only these backends
+        #[arg(long, value_enum, default_values_t = [Backend::Embedded, Backend::Servers])]
+        backend: Vec<Backend>,
+        /// Leave out the Python and Node scripts
+        #[arg(long)]
+        no_scripts: bool,
+        /// Records for the scripts, which are slow
+        #[arg(long, default_value_t = 20_000)]
+        script_records: u64,
+    },
+    /// Sync-in with 10,000 and with 500,000 records: memory must stay flat
+    Memory {
+        #[arg(long, value_enum, default_value_t = Backend::Servers)]
+        backend: Backend,
+    },
+    #[command(hide = true)]
+    ServeSource { records: u64 },
+    #[command(hide = true)]
+    ServeTarget,
+    /// One part, in this process; prints its figures
+    #[command(hide = true)]
+    Part(suite::Part),
+}
+
+fn main() -> Outcome {
+    // The process's one TLS provider; a second call would be refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match Cli::parse().command {
+            Command::All {
+                records,
+                backend,
+                no_scripts,
+                script_records,
+            } => suite::all(records, &backend, (!no_scripts).then_some(script_records)).await,
+            Command::Memory { backend } => suite::memory(backend).await,
+            Command::ServeSource { records } => stage::serve_source(records).await,
+            Command::ServeTarget => stage::serve_target().await,
+            Command::Part(part) => suite::run_part(&part).await,
+        }
+    })
+}

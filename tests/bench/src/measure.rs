@@ -1,0 +1,67 @@
+//! What a part cost: wall time, this process's CPU time, its peak memory.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// The figures of one part. Servers and stand-ins run in processes of their own and do not count.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Figures {
+    pub part: String,
+    pub records: u64,
+    pub seconds: f64,
+    pub records_per_second: f64,
+    pub cpu_seconds_per_100k: f64,
+    /// Most memory resident at any time, in MiB (VmHWM).
+    pub peak_memory_mib: f64,
+}
+
+/// A running measurement.
+pub struct Stopwatch {
+    started: Instant,
+    cpu: f64,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            cpu: cpu_seconds(),
+        }
+    }
+
+    pub fn stop(self, part: &str, records: u64) -> Figures {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let cpu = cpu_seconds() - self.cpu;
+        let count = records.max(1) as f64;
+        Figures {
+            part: part.to_owned(),
+            records,
+            seconds,
+            records_per_second: count / seconds,
+            cpu_seconds_per_100k: cpu / count * 100_000.0,
+            peak_memory_mib: peak_memory_mib(),
+        }
+    }
+}
+
+/// User and system time of this process (proc(5): fields 14 and 15 of stat, in hundredths).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: Vec<f64> = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse().ok())
+        .collect();
+    ticks.iter().sum::<f64>() / 100.0
+}
+
+fn peak_memory_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok())
+        .unwrap_or(0.0)
+        / 1024.0
+}

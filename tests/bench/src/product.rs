@@ -1,0 +1,257 @@
+//! The product's own parts, run as the services run them.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde_json::json;
+use sluice_connectors::library::Library;
+use sluice_core::{
+    catalogue::{Catalogue, CatalogueSpec},
+    message::{QueueKind, QueueName},
+    run::RunKind,
+};
+use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
+use sluice_mongo::MongoRaw;
+use sluice_orchestrator::{Orchestrator, plan};
+use sluice_postgres::{PoolSettings, PostgresSql};
+use sluice_rabbitmq::{RabbitBroker, RabbitOptions};
+use sluice_runtime::Shutdown;
+use sluice_store::Backends;
+use sluice_sync_in::{Sources, SyncIn};
+use sluice_sync_out::{SyncOut, Targets};
+use sluice_transform::Schemas;
+
+use crate::{
+    Backend, Outcome,
+    connect::Servers,
+    measure::{Figures, Stopwatch},
+};
+
+const POLL: Duration = Duration::from_millis(20);
+const WORKER: &str = "bench";
+
+/// The product with its stores, ready to work.
+pub struct Product {
+    backends: Backends,
+    catalogue: Arc<Catalogue>,
+    library: Library,
+}
+
+impl Product {
+    /// On the servers, or embedded in `folder`.
+    pub async fn open(
+        backend: Backend,
+        folder: &Path,
+        servers: Option<&Servers>,
+        urls: &Urls,
+    ) -> Outcome<Self> {
+        let backends = match (backend, servers) {
+            (Backend::Servers, Some(servers)) => {
+                let pool = PoolSettings {
+                    max_connections: 10,
+                    ..PoolSettings::default()
+                };
+                let sql = Arc::new(PostgresSql::connect(&servers.postgres, pool).await?);
+                Backends {
+                    raw: Arc::new(
+                        MongoRaw::connect(&servers.mongodb, &servers.mongodb_database).await?,
+                    ),
+                    master: sql.clone(),
+                    tasks: sql,
+                    broker: Arc::new(
+                        RabbitBroker::connect(&servers.rabbitmq, RabbitOptions::default()).await?,
+                    ),
+                }
+            }
+            _ => {
+                let sql = Arc::new(
+                    EmbeddedSql::open(&format!("sqlite:{}", folder.join("master.db").display()))
+                        .await?,
+                );
+                let raw = format!("sqlite:{}", folder.join("raw.db").display());
+                Backends {
+                    raw: Arc::new(SqliteRaw::connect(&raw).await?),
+                    master: sql.clone(),
+                    tasks: sql,
+                    broker: Arc::new(LocalBroker::default()),
+                }
+            }
+        };
+        backends.master.migrate().await?;
+        backends.raw.prepare().await?;
+        let spec: CatalogueSpec = serde_json::from_value(json!({
+            "organizations": [{ "slug": "bench", "name": "Bench" }],
+            "connections": [
+                { "organization": "bench", "name": "source", "connector": "bench-source",
+                  "config": { "base_url": urls.source } },
+                { "organization": "bench", "name": "target", "connector": "bench-target",
+                  "config": { "base_url": urls.target },
+                  "limits": urls.limit.map_or_else(Vec::new, |calls| vec![json!({ "calls": calls, "per_seconds": 60 })]),
+                  "concurrency": 64 },
+            ],
+            "flows": [{ "organization": "bench", "name": "bench", "source": "source",
+                        "targets": [{ "connection": "target" }] }],
+        }))?;
+        let catalogue = Arc::new(backends.master.register(&spec).await?);
+        let library = Library::new(Some(Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/connectors"
+        ))))?;
+        Ok(Self {
+            backends,
+            catalogue,
+            library,
+        })
+    }
+
+    /// One full run: from the first page to the last confirmed publish.
+    pub async fn sync_in(
+        &self,
+        part: &str,
+        records: u64,
+        expected_messages: u64,
+    ) -> Outcome<Figures> {
+        let shutdown = Shutdown::manual();
+        let (sources, errors) = Sources::open(
+            &self.library,
+            &self.catalogue,
+            &Arc::new(Schemas::shipped()?),
+        );
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
+        }
+        let sync_in = SyncIn {
+            backends: self.backends.clone(),
+            catalogue: self.catalogue.clone(),
+            sources: Arc::new(sources),
+            settings: sluice_sync_in::Settings::default(),
+            worker: WORKER.to_owned(),
+        };
+        let before = self
+            .backends
+            .broker
+            .depth(&self.push_queue())
+            .await
+            .unwrap_or_default()
+            .ready;
+        let watch = Stopwatch::start();
+        let services = [
+            tokio::spawn(sluice_orchestrator::run(
+                self.orchestrator(),
+                shutdown.clone(),
+            )),
+            tokio::spawn(sluice_sync_in::run(sync_in, shutdown.clone())),
+        ];
+        let organization = self.organization()?;
+        let request = plan::RunRequest::new(organization, "bench", RunKind::Full);
+        let streams = ["records".to_owned()];
+        let run =
+            plan::start_run(&*self.backends.tasks, &self.catalogue, &request, &streams).await?;
+        loop {
+            let state = self.backends.tasks.run(organization, run.id).await?;
+            let state = state.ok_or("the run has gone")?.run;
+            if state.state.is_final() {
+                if state.counts.read < records {
+                    return Err(format!(
+                        "the run is {} after {} records",
+                        state.state.as_str(),
+                        state.counts.read
+                    )
+                    .into());
+                }
+                let ready = self.backends.broker.depth(&self.push_queue()).await?.ready;
+                if ready >= before + expected_messages {
+                    break;
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let figures = watch.stop(part, records);
+        shutdown.stop();
+        for service in services {
+            service.await??;
+        }
+        Ok(figures)
+    }
+
+    /// Everything that waits, from its message to its settled row.
+    pub async fn sync_out(&self, part: &str, records: u64, backend: Backend) -> Outcome<Figures> {
+        let shutdown = Shutdown::manual();
+        let (targets, errors) = Targets::open(&self.library, &self.catalogue);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
+        }
+        let sync_out = SyncOut {
+            backends: self.backends.clone(),
+            targets: Arc::new(targets),
+            settings: sluice_sync_out::Settings::default(),
+            worker: WORKER.to_owned(),
+        };
+        let watch = Stopwatch::start();
+        let mut services = vec![tokio::spawn(sluice_sync_out::run(
+            sync_out,
+            shutdown.clone(),
+        ))];
+        if backend == Backend::Embedded {
+            // The in-process broker of the process that read is gone; its references come again.
+            services.push(tokio::spawn(sluice_orchestrator::run(
+                self.orchestrator(),
+                shutdown.clone(),
+            )));
+        }
+        while !self.backends.tasks.backlog().await?.is_empty() {
+            tokio::time::sleep(POLL * 10).await;
+        }
+        let figures = watch.stop(part, records);
+        shutdown.stop();
+        for service in services {
+            service.await??;
+        }
+        Ok(figures)
+    }
+
+    fn orchestrator(&self) -> Orchestrator {
+        Orchestrator {
+            backends: self.backends.clone(),
+            catalogue: self.catalogue.clone(),
+            settings: sluice_orchestrator::Settings {
+                // All of it, so that the last confirmed publish can be seen.
+                queue_depth: u32::MAX,
+                staged_for: Duration::from_secs(2),
+                ..sluice_orchestrator::Settings::default()
+            },
+        }
+    }
+
+    fn organization(&self) -> Outcome<sluice_core::OrganizationId> {
+        self.catalogue
+            .organization("bench")
+            .ok_or_else(|| "the organization is not registered".into())
+    }
+
+    fn push_queue(&self) -> QueueName {
+        QueueName {
+            kind: QueueKind::Push(sluice_core::Priority::DEFAULT.class()),
+            organization: "bench".to_owned(),
+            connection: "target".to_owned(),
+        }
+    }
+
+    /// Empties the broker's queues of an earlier benchmark.
+    pub async fn purge(&self) -> Outcome {
+        self.backends.broker.declare(&[self.push_queue()]).await?;
+        self.backends.broker.purge(&self.push_queue()).await?;
+        Ok(())
+    }
+}
+
+/// Where source and target listen.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Urls {
+    #[arg(long, default_value = "http://127.0.0.1:9")]
+    pub source: String,
+    #[arg(long, default_value = "http://127.0.0.1:9")]
+    pub target: String,
+    /// Calls per minute the target's connection is told
+    #[arg(long)]
+    pub limit: Option<u32>,
+}
