@@ -4,6 +4,7 @@ mod edits;
 mod held;
 mod read;
 mod reply;
+mod route;
 mod schema;
 mod signing;
 mod webhooks;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use crate::ledger::lock;
 use crate::options::Options;
 use held::{Held, Recorded};
 use reply::Reply;
+use route::Route;
 use schema::Resource;
 use signing::{Guard, Signed};
 
@@ -155,67 +157,6 @@ impl Manner for Lessen360Manner {
 
     fn bomb(&self) -> String {
         "[".repeat(100_000)
-    }
-}
-
-/// What a request asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Route {
-    List(Resource),
-    Single(Resource, String),
-    Create(Resource),
-    Change(Resource, String),
-    Delete(Resource, String),
-    Attach(String),
-    Trades,
-    Unknown,
-}
-
-impl Route {
-    fn of(method: &Method, path: &str) -> Self {
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let resource = |name: &str| Resource::ALL.into_iter().find(|one| one.path() == name);
-        match (method.as_str(), parts.as_slice()) {
-            ("GET", ["v1", "trades"]) => Self::Trades,
-            ("POST", ["v1", "work-orders", id, "attachments"]) => Self::Attach((*id).to_owned()),
-            (method, ["v1", name]) => match (method, resource(name)) {
-                ("GET", Some(resource)) => Self::List(resource),
-                ("POST", Some(resource)) if resource != Resource::Attachment => {
-                    Self::Create(resource)
-                }
-                _ => Self::Unknown,
-            },
-            (method, ["v1", name, id]) => match (method, resource(name)) {
-                ("GET", Some(resource)) => Self::Single(resource, (*id).to_owned()),
-                ("PATCH", Some(resource)) if resource != Resource::Attachment => {
-                    Self::Change(resource, (*id).to_owned())
-                }
-                ("DELETE", Some(resource)) => Self::Delete(resource, (*id).to_owned()),
-                _ => Self::Unknown,
-            },
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The name in the ledger.
-    fn operation(&self) -> String {
-        match self {
-            Self::List(resource) => format!("GET /v1/{}", resource.path()),
-            Self::Single(resource, _) => format!("GET /v1/{}/{{id}}", resource.path()),
-            Self::Create(resource) => format!("POST /v1/{}", resource.path()),
-            Self::Change(resource, _) => format!("PATCH /v1/{}/{{id}}", resource.path()),
-            Self::Delete(resource, _) => format!("DELETE /v1/{}/{{id}}", resource.path()),
-            Self::Attach(_) => "POST /v1/work-orders/{id}/attachments".into(),
-            Self::Trades => "GET /v1/trades".into(),
-            Self::Unknown => "unknown".into(),
-        }
-    }
-
-    fn writes(&self) -> bool {
-        matches!(
-            self,
-            Self::Create(_) | Self::Change(..) | Self::Delete(..) | Self::Attach(_)
-        )
     }
 }
 
@@ -476,33 +417,4 @@ async fn upload(parts: &Parts, body: &Bytes) -> Result<write::Upload, Reply> {
         }
     }
     Ok(upload)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routes_are_told_apart() {
-        let of = |method: &Method, path: &str| Route::of(method, path).operation();
-        assert_eq!(of(&Method::POST, "/v1/properties"), "POST /v1/properties");
-        assert_eq!(
-            of(&Method::PATCH, "/v1/work-orders/wo_1"),
-            "PATCH /v1/work-orders/{id}"
-        );
-        assert_eq!(
-            of(&Method::POST, "/v1/work-orders/wo_1/attachments"),
-            "POST /v1/work-orders/{id}/attachments"
-        );
-        assert_eq!(of(&Method::GET, "/v1/attachments"), "GET /v1/attachments");
-        for (method, path) in [
-            (Method::POST, "/v1/attachments"),
-            (Method::PATCH, "/v1/attachments/a_1"),
-            (Method::PUT, "/v1/properties/p_1"),
-            (Method::GET, "/v2/properties"),
-            (Method::GET, "/"),
-        ] {
-            assert_eq!(Route::of(&method, path), Route::Unknown, "{method} {path}");
-        }
-    }
 }

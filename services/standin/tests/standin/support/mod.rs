@@ -1,7 +1,7 @@
 //! A raw HTTP/1.1 client, so that the tests see what really goes over the wire.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
+pub mod lessen360;
+pub mod one;
 pub mod yardi;
 
 use std::net::SocketAddr;

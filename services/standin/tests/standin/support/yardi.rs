@@ -1,8 +1,8 @@
 //! Yardi calls as a client makes them.
 
-use sluice_standin::{Handle, YardiCredentials};
+use sluice_standin::{Handle, Kind, YardiCredentials};
 
-use super::{Answer, send};
+use super::{Answer, options, records, send, start};
 
 pub fn credentials() -> String {
     credentials_of(&YardiCredentials::default())
@@ -76,4 +76,23 @@ pub fn texts(xml: &str, name: &str) -> Vec<String> {
         found.push(rest[end + 1..close].to_owned());
     }
     found
+}
+
+pub const REQUESTS: &str = "ItfServiceRequests";
+pub const RESIDENTS: &str = "ItfResidentData";
+
+pub async fn small() -> Handle {
+    start(options(Kind::Yardi)).await
+}
+
+pub async fn property_codes(handle: &Handle) -> Vec<String> {
+    records(handle, "property")
+        .await
+        .iter()
+        .map(|one| one["code"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+pub fn property(code: &str) -> String {
+    format!("<YardiPropertyId>{code}</YardiPropertyId>")
 }

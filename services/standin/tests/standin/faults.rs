@@ -1,11 +1,9 @@
 //! Every fault does what its name says, to the caller and to the records.
 
-mod support;
-
+use crate::support::yardi::{call, credentials, raw_call, texts};
+use crate::support::{fault, get, ledger, options, post, records, send, start, stats};
 use serde_json::json;
 use sluice_standin::{Handle, Kind, Options};
-use support::yardi::{call, credentials, raw_call, texts};
-use support::{fault, get, ledger, options, post, records, send, start, stats};
 
 const REQUESTS: &str = "ItfServiceRequests";
 const PROPERTIES: &str = "GetPropertyConfigurations";
@@ -19,7 +17,7 @@ async fn yardi() -> Handle {
     .await
 }
 
-async fn properties(handle: &Handle) -> support::Answer {
+async fn properties(handle: &Handle) -> crate::support::Answer {
     call(handle, REQUESTS, PROPERTIES, "").await
 }
 

@@ -1,13 +1,11 @@
 //! What the Yardi stand-in does when written to, and how its records change over time.
 
-mod support;
-
+use crate::support::yardi::{call, texts};
+use crate::support::{ledger, options, post, records, start, stats};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sluice_standin::{Handle, Kind};
-use support::yardi::{call, texts};
-use support::{ledger, options, post, records, start, stats};
 
 const REQUESTS: &str = "ItfServiceRequests";
 
@@ -82,7 +80,10 @@ async fn a_mixed_batch_is_judged_record_by_record() {
         &batch(&code, NEW),
     )
     .await;
-    assert_eq!(support::stats(&handle).await["duplicates_created"], 1);
+    assert_eq!(
+        crate::support::stats(&handle).await["duplicates_created"],
+        1
+    );
     let entries = ledger(&handle).await;
     let write = entries.iter().find(|one| one["applied"] == true).unwrap();
     assert_eq!(write["operation"], "CreateOrEditServiceRequests");
