@@ -25,8 +25,8 @@ use crate::{
 
 /// Records looked up together.
 const LOOKUPS: usize = 100;
-/// Calls that are still running this long before the lease ends are given up.
-const MARGIN: Duration = Duration::from_secs(2);
+/// Calls that are still running when only this part of the lease is left are given up: 1 in 10.
+const MARGIN: u32 = 10;
 
 /// Until when a claimed batch may be worked on (promise C2).
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ impl Deadlines {
     pub(crate) fn new(claimed: Instant, lease: Duration) -> Self {
         Self {
             begin: claimed + lease / 2,
-            end: claimed + lease.saturating_sub(MARGIN),
+            end: claimed + (lease - lease / MARGIN),
         }
     }
 }

@@ -124,6 +124,8 @@ impl House {
             settings: sluice_orchestrator::Settings {
                 idle: Duration::from_millis(5),
                 rescue_interval: Duration::from_millis(10),
+                // What dies between staging and publishing is published again after this.
+                staged_for: Duration::from_secs(2),
                 ..Default::default()
             },
         };
@@ -178,6 +180,13 @@ impl House {
         })
         .await
         .expect("services stop softly in time");
+        self.shutdown = Shutdown::manual();
+    }
+
+    /// Drops everything that runs, in the middle of whatever it does.
+    pub async fn crash(&mut self) {
+        self.shutdown.abort();
+        self.crew.shutdown().await;
         self.shutdown = Shutdown::manual();
     }
 

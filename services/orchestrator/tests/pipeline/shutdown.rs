@@ -32,6 +32,39 @@ async fn a_soft_stop_in_the_middle_loses_and_repeats_nothing() {
     assert_eq!(house.system.script().lookups, 0, "every intent was settled");
 }
 
+/// O1, C2: everything dies in the middle, twice; leases heal it, and what was created without our
+/// knowing is found, not created again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_in_the_middle_loses_and_doubles_nothing() {
+    let mut house = House::build("scripted", "keeper").await;
+    house.lease = std::time::Duration::from_secs(1);
+    house.start_orchestrator();
+    house.start_sync_in();
+    house.start_sync_out();
+    house.system.holds("locations", &locations(400), 50);
+    let id = house
+        .start_run(&house.request(sluice_core::run::RunKind::Full))
+        .await;
+    for progress in [30, 150] {
+        wait_until(PATIENCE, || async {
+            house.system.writes("POST") >= progress
+        })
+        .await;
+        house.crash().await;
+        house.start_orchestrator();
+        house.start_sync_in();
+        house.start_sync_out();
+    }
+    let run = house.ended(id).await;
+    house.quiet().await;
+    assert!(run.state.is_final());
+    assert_eq!(house.system.names("Location").len(), 400);
+    assert_eq!(house.system.writes("POST"), 400, "no create was repeated");
+    for id in ["L0", "L199", "L399"] {
+        assert_eq!(house.history("Location", id).await.versions.len(), 1);
+    }
+}
+
 /// M2: messages that got lost are published again from what SQL says is owed.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_messages_lose_nothing() {
