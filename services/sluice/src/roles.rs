@@ -143,6 +143,7 @@ pub async fn spawn(
                 publish_batch: settings.services.orchestrator.stage_batch as usize,
                 queue_depth: settings.services.orchestrator.queue_depth,
                 rescue_interval: settings.services.orchestrator.rescue_interval,
+                staged_for: lost_after(settings.services.lease),
                 ..sluice_orchestrator::Settings::default()
             },
         };
@@ -165,6 +166,13 @@ pub async fn spawn(
         set.spawn(sluice_api::serve(api, listener, shutdown.clone()));
     }
     Ok(Services(set))
+}
+
+/// A staged task that nobody claimed for this long has lost its message: its orchestrator died
+/// between staging and publishing, or the broker lost it. Longer than a worker may keep a message
+/// while it finishes a batch; 5 minutes with the default lease.
+fn lost_after(lease: Duration) -> Duration {
+    lease * 5 / 2
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

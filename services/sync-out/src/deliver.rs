@@ -299,7 +299,7 @@ impl Delivery<'_> {
                 entity_id: mapped.work.task.entity_id.clone(),
                 external_id: mapped.external_id.clone(),
                 body: mapped.body.take(),
-                idempotency_key: gate::idempotency_key(&mapped.work.task),
+                idempotency_key: gate::idempotency_key(&mapped.work.task, operation),
                 version: i64::from(mapped.work.task.version),
             })
             .collect();

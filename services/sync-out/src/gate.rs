@@ -59,9 +59,18 @@ pub fn decide(
     }
 }
 
-/// The key under which a target that knows such keys does a create once.
-pub fn idempotency_key(task: &PushTask) -> String {
-    format!("{}-{}-{}", task.master_id, task.connection_id, task.version)
+/// The key under which a target that knows such keys does a create once: the same for every try
+/// of one version. An update or deletion may follow a create of the same version whose answer was
+/// lost, and is another request, which no target takes under the create's key; repeating one is
+/// harmless, so each claim has its own.
+pub fn idempotency_key(task: &PushTask, operation: PushOperation) -> String {
+    let key = format!("{}-{}-{}", task.master_id, task.connection_id, task.version);
+    match operation {
+        PushOperation::Create => key,
+        PushOperation::Update | PushOperation::Delete => {
+            format!("{key}-{}-{}", operation.as_str(), task.lease.epoch)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +139,22 @@ pub(crate) mod tests {
             by_refusal,
             by_key,
         })
+    }
+
+    /// O1: a create keeps its key over all tries; what follows it is another request.
+    #[test]
+    fn a_create_keeps_its_key_and_shares_it_with_nothing_else() {
+        let key = |epoch, operation| {
+            let mut task = task(1, "Location");
+            task.lease.epoch = epoch;
+            idempotency_key(&task, operation)
+        };
+        let create = key(1, PushOperation::Create);
+        assert_eq!(create, key(2, PushOperation::Create));
+        for operation in [PushOperation::Update, PushOperation::Delete] {
+            assert_ne!(create, key(1, operation));
+            assert_ne!(key(1, operation), key(2, operation));
+        }
     }
 
     proptest! {

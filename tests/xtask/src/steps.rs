@@ -1,6 +1,7 @@
 //! The steps of `cargo xtask test`, in order.
 
 use std::{
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -58,6 +59,7 @@ impl Step {
             Self::Test => process::run(
                 cargo()
                     .args(["test", "--workspace", "--locked"])
+                    .env("SLUICE_TEST_BINARY", binary())
                     .envs(servers.environment()),
             ),
             Self::Doc => process::run(
@@ -67,6 +69,13 @@ impl Step {
             ),
         }
     }
+}
+
+/// Where `cargo test` leaves the program before any test runs, because it has tests of its own.
+fn binary() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    root().join(target).join("debug").join("sluice")
 }
 
 /// The cargo that runs us, in the workspace's folder.

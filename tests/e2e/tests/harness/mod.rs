@@ -8,18 +8,32 @@ mod servers;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 use sluice_standin::{Handle, Kind, Options, compare};
 use sluice_testkit::{PostgresDatabase, wait_until};
-use sqlx::{Connection, PgConnection};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, MutexGuard},
+};
 
 pub use process::Process;
 pub use servers::{MongoDatabase, VirtualHost};
 
 pub const ORGANIZATION: &str = "acme";
 pub const FLOW: &str = "residential";
+
+/// The processes of a whole system.
+pub const ROLES: [&str; 6] = [
+    "sync-in",
+    "sync-in",
+    "sync-out",
+    "sync-out",
+    "orchestrator",
+    "api",
+];
 
 /// What a test may change about its system.
 pub struct Setup {
@@ -52,10 +66,18 @@ pub struct System {
     pub rabbit: VirtualHost,
     pub folder: TempDir,
     pub http: reqwest::Client,
+    /// Looks into the system's own database: a process per look would take longer than the work.
+    pub sql: PgPool,
+    /// Last, so that the next system starts when this one is gone.
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One system at a time: two processors carry no more, and slow is not wrong.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 impl System {
     pub async fn start(setup: Setup) -> Self {
+        let turn = TURN.lock().await;
         install_tls();
         let source = Options {
             records: setup.records,
@@ -67,11 +89,19 @@ impl System {
             ledger_entries: 1_000_000,
             ..Options::new(kind)
         };
+        let postgres = PostgresDatabase::create().await;
+        let sql = PgPoolOptions::new()
+            .max_connections(2)
+            .connect(postgres.url())
+            .await
+            .unwrap();
         let system = Self {
             yardi: serve(source).await,
             one: serve(target(Kind::One)).await,
             lessen360: serve(target(Kind::Lessen360)).await,
-            postgres: PostgresDatabase::create().await,
+            postgres,
+            sql,
+            _turn: turn,
             mongo: MongoDatabase::new(),
             rabbit: VirtualHost::create().await,
             folder: tempfile::tempdir().unwrap(),
@@ -99,6 +129,8 @@ impl System {
                 "grace": "20s", "lease": setup.lease,
                 "orchestrator": { "interval": "100ms", "rescue_interval": "500ms" },
             },
+            // Shorter than the lease, as every configuration must have it.
+            "connectors": { "timeout": "4s" },
             "organizations": [{ "slug": ORGANIZATION, "name": "Acme Homes" }],
             "connections": [
                 connection("yardi", json!({
@@ -151,6 +183,11 @@ impl System {
         Process::start(role, self.environment(), self.folder.path()).await
     }
 
+    /// Starts every role, the workers twice.
+    pub async fn start_roles(&self) -> Vec<Process> {
+        futures::future::join_all(ROLES.map(|role| self.spawn(role))).await
+    }
+
     /// Runs a command to its end; returns its status and JSON output.
     pub async fn command(&self, arguments: &[&str]) -> (i32, Value) {
         process::command(arguments, self.environment(), self.folder.path()).await
@@ -165,36 +202,81 @@ impl System {
         answer["run"].as_i64().unwrap()
     }
 
-    pub async fn run(&self, id: i64) -> Value {
-        let (status, answer) = self
-            .command(&["run", "show", &id.to_string(), "--output", "json"])
-            .await;
-        assert_eq!(status, 0, "{answer}");
-        answer
+    /// State of a run, and how many records it has read.
+    pub async fn progress(&self, run: i64) -> (String, i64) {
+        sqlx::query_as("select state, read_count from sync_orchestration where id = $1")
+            .bind(run)
+            .fetch_one(&self.sql)
+            .await
+            .unwrap()
     }
 
-    /// Waits until a run is over and nothing is on its way any more.
-    pub async fn until_quiet(&self, id: i64, patience: Duration) {
-        wait_until(patience, || async {
-            let state = self.run(id).await["state"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            let over = ["done", "partial", "failed", "cancelled"].contains(&state.as_str());
-            over && self.open_pushes().await == 0
-        })
-        .await;
+    /// A single number from the database.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.sql).await.unwrap()
+    }
+
+    /// Whether a run still reads, or pushes are on their way.
+    pub async fn is_busy(&self, run: i64) -> bool {
+        !is_over(&self.progress(run).await.0) || self.open_pushes().await > 0
+    }
+
+    /// Waits until a run is over and no push is on its way any more, those apart that wait for a
+    /// parent. Returns the run's state.
+    pub async fn until_quiet(&self, run: i64, patience: Duration) -> String {
+        self.until(patience, || async { !self.is_busy(run).await })
+            .await;
+        self.progress(run).await.0
+    }
+
+    pub async fn until_over(&self, run: i64, patience: Duration) -> String {
+        self.until(patience, || async { is_over(&self.progress(run).await.0) })
+            .await;
+        self.progress(run).await.0
+    }
+
+    /// Waits for a condition; says where the system stands when it does not come.
+    pub async fn until<F, C>(&self, patience: Duration, condition: F)
+    where
+        F: FnMut() -> C,
+        C: Future<Output = bool>,
+    {
+        let waited = std::panic::AssertUnwindSafe(wait_until(patience, condition))
+            .catch_unwind()
+            .await;
+        if let Err(panic) = waited {
+            eprintln!("{}", self.standing().await);
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Runs, tasks by state, and the newest errors.
+    pub async fn standing(&self) -> String {
+        let lines: Vec<(String,)> = sqlx::query_as(
+            "select format('run %s %s read %s error %s', id, state, read_count, error_message)
+             from sync_orchestration
+             union all
+             select format('%s %s %s blocked %s error %s: %s tasks', kind, target_system, state,
+                           blocked_on is not null, error_code, count(*))
+             from sync_queue group by kind, target_system, state, blocked_on is not null, error_code
+             union all
+             select format('%s: %s', error_code, max(error_message)) from sync_queue
+             where error_code is not null group by error_code",
+        )
+        .fetch_all(&self.sql)
+        .await
+        .unwrap();
+        let lines: Vec<String> = lines.into_iter().map(|(line,)| line).collect();
+        lines.join("\n")
     }
 
     /// Pushes on their way, over all targets; not those that wait for a parent.
-    pub async fn open_pushes(&self) -> u64 {
-        let (status, targets) = self.command(&["targets", "--output", "json"]).await;
-        assert_eq!(status, 0, "{targets}");
-        let targets = targets.as_array().cloned().unwrap_or_default();
-        targets
-            .iter()
-            .filter_map(|target| target["open"].as_u64())
-            .sum()
+    pub async fn open_pushes(&self) -> i64 {
+        self.number(
+            "select count(*) from sync_queue where kind = 'push' and blocked_on is null
+             and state in ('pending', 'staged', 'running', 'waiting', 'unknown')",
+        )
+        .await
     }
 
     /// Makes edits at the source.
@@ -255,6 +337,10 @@ impl System {
     }
 }
 
+fn is_over(state: &str) -> bool {
+    ["done", "partial", "failed", "cancelled"].contains(&state)
+}
+
 async fn serve(options: Options) -> Handle {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     sluice_standin::serve(options, listener).unwrap()
@@ -277,13 +363,12 @@ impl System {
 
     /// The newest version of every master record, straight from PostgreSQL.
     pub async fn master(&self) -> Vec<compare::Master> {
-        let mut connection = PgConnection::connect(self.postgres.url()).await.unwrap();
         let rows: Vec<(String, String, bool, String)> = sqlx::query_as(
             "select m.entity_type, m.source_id, m.deleted, v.data_snapshot::text
              from sync_master_data m
              join data_versions v on v.master_data_id = m.id and v.version_number = m.current_version",
         )
-        .fetch_all(&mut connection)
+        .fetch_all(&self.sql)
         .await
         .unwrap();
         rows.into_iter()
@@ -294,5 +379,37 @@ impl System {
                 data: serde_json::from_str(&data).unwrap(),
             })
             .collect()
+    }
+}
+
+impl System {
+    /// Source, master data and both targets, record by record, from what each holds now.
+    pub async fn assert_agreement(&self) {
+        let comparison = compare::compare(&compare::Places {
+            source: "yardi",
+            yardi: &self.truth(&self.yardi, compare::YARDI_KINDS).await,
+            one: &self.truth(&self.one, compare::ONE_KINDS).await,
+            lessen360: &self.truth(&self.lessen360, compare::LESSEN360_KINDS).await,
+            master: &self.master().await,
+        });
+        assert!(comparison.compared > 0);
+        assert!(
+            comparison.mismatches.is_empty(),
+            "{} of {} differ, such as {:#?}\n{}",
+            comparison.mismatches.len(),
+            comparison.compared,
+            &comparison.mismatches[..comparison.mismatches.len().min(5)],
+            self.standing().await
+        );
+    }
+
+    /// No limit broken, nothing created twice, no two calls for one record at once (O1, O2, O3).
+    pub async fn assert_targets_were_treated_well(&self) {
+        for standin in [&self.one, &self.lessen360] {
+            let stats = self.stats(standin).await;
+            assert_eq!(stats["duplicates_created"], 0, "{stats}");
+            assert_eq!(stats["limit_violations"], 0, "{stats}");
+            assert_eq!(stats["overlapping_writes"], 0, "{stats}");
+        }
     }
 }

@@ -139,18 +139,26 @@ pub async fn command(
     (status, value)
 }
 
-/// The built `sluice`, beside this test. Built first, so that a test never runs an old one.
+/// The built `sluice`: the one `SLUICE_TEST_BINARY` names, else it is built now, so that a test
+/// never runs an old one.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "sluice"])
-            .status();
-        assert!(built.unwrap().success(), "sluice does not build");
-        let test = std::env::current_exe().unwrap();
-        // target/<profile>/deps/<test>
-        let path = test.parent().and_then(Path::parent).unwrap().join("sluice");
+        let path = match std::env::var_os("SLUICE_TEST_BINARY") {
+            Some(path) => PathBuf::from(path),
+            None => build(),
+        };
         assert!(path.is_file(), "{} is missing", path.display());
         path
     })
+}
+
+fn build() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "sluice"])
+        .status();
+    assert!(built.unwrap().success(), "sluice does not build");
+    let test = std::env::current_exe().unwrap();
+    // target/<profile>/deps/<test>
+    test.parent().and_then(Path::parent).unwrap().join("sluice")
 }
