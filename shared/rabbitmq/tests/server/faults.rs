@@ -85,9 +85,9 @@ async fn cut_connections(vhost: &Vhost, purpose: &str) -> usize {
         let all = vhost
             .management
             .list(&format!("vhosts/{}/connections", vhost.name));
-        let ours = all.iter().filter(|connection| {
-            connection["client_properties"]["connection_name"] == *wanted
-        });
+        let ours = all
+            .iter()
+            .filter(|connection| connection["client_properties"]["connection_name"] == *wanted);
         let names: Vec<_> = ours
             .filter_map(|connection| connection["name"].as_str().map(str::to_owned))
             .collect();
