@@ -25,6 +25,9 @@ pub use servers::{MongoDatabase, VirtualHost};
 pub const ORGANIZATION: &str = "acme";
 pub const FLOW: &str = "residential";
 
+/// Signs the webhooks of the source connection.
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 /// The processes of a whole system.
 pub const ROLES: [&str; 6] = [
     "sync-in",
@@ -41,6 +44,8 @@ pub struct Setup {
     pub seed: u64,
     /// Calls per minute the stand-in targets allow, which the connections are told.
     pub target_limit: u32,
+    /// Retries of a failed push or pull.
+    pub retries: u32,
     /// Leases run out this soon, so that a killed process's work comes back soon.
     pub lease: &'static str,
 }
@@ -51,6 +56,7 @@ impl Default for Setup {
             records: 800,
             seed: 11,
             target_limit: 600_000,
+            retries: 5,
             lease: "5s",
         }
     }
@@ -114,7 +120,8 @@ impl System {
     fn write_configuration(&self, setup: &Setup) {
         let credentials = Options::new(Kind::Yardi);
         let limits = json!([{ "calls": setup.target_limit, "per_seconds": 60 }]);
-        let retry = json!({ "max_retries": 5, "base_delay": "200ms", "max_delay": "2s" });
+        let retry =
+            json!({ "max_retries": setup.retries, "base_delay": "200ms", "max_delay": "2s" });
         let connection = |name: &str, config: Value, limits: &Value| {
             json!({
                 "organization": ORGANIZATION, "name": name, "connector": name, "config": config,
@@ -142,6 +149,7 @@ impl System {
                         "interface_license": "env:E2E_YARDI_LICENSE",
                     },
                     "window": "P5Y",
+                    "webhook_secrets": ["env:E2E_WEBHOOK_SECRET"],
                 }), &json!([{ "calls": 600_000, "per_seconds": 60 }])),
                 connection("one", json!({
                     "base_url": self.one.url(), "client_id": "sluice", "client_secret": "env:E2E_ONE_SECRET",
@@ -175,6 +183,7 @@ impl System {
             ("E2E_YARDI_LICENSE", options.yardi.license),
             ("E2E_ONE_SECRET", options.one.client_secret),
             ("E2E_LESSEN360_SECRET", options.lessen360.secret),
+            ("E2E_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
         ]
     }
 
@@ -191,6 +200,30 @@ impl System {
     /// Runs a command to its end; returns its status and JSON output.
     pub async fn command(&self, arguments: &[&str]) -> (i32, Value) {
         process::command(arguments, self.environment(), self.folder.path()).await
+    }
+
+    /// The same with other variables.
+    pub async fn command_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&'static str, &str)],
+    ) -> (i32, Value) {
+        let mut environment = self.environment();
+        environment.extend(
+            variables
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        process::command(arguments, environment, self.folder.path()).await
+    }
+
+    /// A run as the command line shows it.
+    pub async fn show(&self, run: i64) -> Value {
+        let (status, answer) = self
+            .command(&["run", "show", &run.to_string(), "--output", "json"])
+            .await;
+        assert_eq!(status, 0, "{answer}");
+        answer
     }
 
     /// Starts a run and returns its id.

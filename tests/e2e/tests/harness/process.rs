@@ -9,10 +9,7 @@ use std::{
 
 use serde_json::Value;
 use sluice_testkit::wait_until;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Child,
-};
+use tokio::process::Child;
 
 /// A running role. Killed when dropped.
 pub struct Process {
@@ -52,29 +49,19 @@ impl Process {
         process
     }
 
+    /// Where it says that it listens.
     async fn address(&mut self) -> String {
-        let mut found = String::new();
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while found.is_empty() {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{} ended at once ({status}):\n{}", self.role, self.text());
-            }
-            assert!(
-                std::time::Instant::now() < deadline,
-                "{} does not serve:\n{}",
-                self.role,
-                self.text()
-            );
-            let file = tokio::fs::File::open(&self.log).await.unwrap();
-            let mut lines = BufReader::new(file).lines();
-            while let Some(line) = lines.next_line().await.unwrap() {
-                if let Some(url) = line.strip_prefix("listening on ") {
-                    found = url.to_owned();
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        found
+        let (log, mut ended) = (self.log.clone(), None);
+        let child = &mut self.child;
+        wait_until(Duration::from_secs(60), || {
+            ended = child.try_wait().unwrap();
+            let done = ended.is_some() || listening(&log).is_some();
+            async move { done }
+        })
+        .await;
+        listening(&log).unwrap_or_else(|| {
+            panic!("{} ended at once ({ended:?}):\n{}", self.role, self.text())
+        })
     }
 
     /// All it logged so far.
@@ -115,6 +102,14 @@ impl Process {
         })
         .await;
     }
+}
+
+/// The address in a log, once its line is complete.
+fn listening(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let (_, rest) = text.split_once("listening on ")?;
+    let (url, _) = rest.split_once('\n')?;
+    Some(url.to_owned())
 }
 
 /// Runs a command of the binary; returns its exit status and its standard output as JSON.

@@ -161,3 +161,27 @@ where
     // What could not be removed is only a leftover of a test.
     let _ = worker.join();
 }
+
+impl VirtualHost {
+    /// Messages that wait in the queues of this virtual host, which get them back.
+    pub async fn waiting_messages(&self) -> Vec<serde_json::Value> {
+        let path = format!("api/queues/{}", self.name);
+        let queues = management(reqwest::Method::GET, &path, None);
+        let queues: Vec<serde_json::Value> = queues.await.unwrap().json().await.unwrap();
+        let mut messages = Vec::new();
+        for queue in queues {
+            let path = format!(
+                "api/queues/{}/{}/get",
+                self.name,
+                url_escape(queue["name"].as_str().unwrap())
+            );
+            let body = serde_json::json!({
+                "count": 2_000, "ackmode": "ack_requeue_true", "encoding": "auto",
+            });
+            let answer = management(reqwest::Method::POST, &path, Some(body));
+            let some: Vec<serde_json::Value> = answer.await.unwrap().json().await.unwrap();
+            messages.extend(some);
+        }
+        messages
+    }
+}
