@@ -1,12 +1,14 @@
 //! The one way in: raw records become canonical ones, the SQL store decides, the raw store keeps
 //! what became of each. Safe to repeat with the same records any number of times (promise I2).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use serde_json::Value;
 use sluice_connectors::source::StreamInfo;
-use sluice_core::{Error, ErrorClass, Result, RunId, Timestamp, change::Change, run::RunCounts};
+use sluice_core::{
+    EntityType, Error, ErrorClass, Result, RunId, Timestamp, change::Change, run::RunCounts,
+};
 use sluice_runtime::metrics as names;
 use sluice_store::{
     Backends,
@@ -61,27 +63,57 @@ impl Ingester {
         found: Vec<Found>,
         origin: &Origin,
     ) -> Result<RunCounts> {
+        let prepared = self.prepare(source, stream, found, origin).await?;
+        let outcomes = self.apply(source, stream, &prepared, origin).await?;
+        self.store(source, stream, prepared, outcomes, origin).await
+    }
+
+    /// The first step: maps and checks the records of a page.
+    pub(crate) async fn prepare(
+        &self,
+        source: &Arc<SourceConnection>,
+        stream: &str,
+        found: Vec<Found>,
+        origin: &Origin,
+    ) -> Result<Vec<Prepared>> {
         let stream = source.stream(stream)?.clone();
         let mut prepared = prepared(source, &stream, found).await?;
         if let Some(only) = &origin.only {
             prepared.retain(|prepared| is_about(prepared, only));
         }
-        let outcomes = self.apply(source, &stream, &prepared, origin).await?;
+        Ok(prepared)
+    }
+
+    /// The last step: counts what became of each raw record and keeps it beside the record.
+    pub(crate) async fn store(
+        &self,
+        source: &SourceConnection,
+        stream: &str,
+        prepared: Vec<Prepared>,
+        outcomes: Vec<Vec<Outcome>>,
+        origin: &Origin,
+    ) -> Result<RunCounts> {
+        let stream = source.stream(stream)?;
         let mut counts = RunCounts::default();
+        let mut fates: BTreeMap<(EntityType, &'static str), u64> = BTreeMap::new();
         let mut documents = Vec::with_capacity(prepared.len());
         for (prepared, outcomes) in prepared.into_iter().zip(outcomes) {
             let fate = Fate::of(&prepared, &outcomes);
             fate.count(&mut counts);
+            let fates = fates.entry((prepared.entity_type.clone(), fate.as_str()));
+            *fates.or_default() += 1;
+            if !origin.dry_run {
+                documents.push(self.document(source, stream, prepared, outcomes, origin));
+            }
+        }
+        for ((entity_type, outcome), count) in fates {
             metrics::counter!(
                 names::SYNC_IN_RECORDS,
                 "source" => source.connection.spec.name.clone(),
-                "entity_type" => prepared.entity_type.to_string(),
-                "outcome" => fate.as_str()
+                "entity_type" => entity_type.to_string(),
+                "outcome" => outcome
             )
-            .increment(1);
-            if !origin.dry_run {
-                documents.push(self.document(source, &stream, prepared, outcomes, origin));
-            }
+            .increment(count);
         }
         // Of several with one id, the one that was applied is stored last: it is the newest.
         documents.sort_by_key(|document| document.processed.is_some());
@@ -97,15 +129,16 @@ impl Ingester {
         received_at.checked_add_signed(keep)
     }
 
-    /// Applies all canonical records; the result holds, per raw record, what became of each of
+    /// The second step: applies all canonical records; the result holds, per raw record, what became of each of
     /// its canonical records.
-    async fn apply(
+    pub(crate) async fn apply(
         &self,
         source: &SourceConnection,
-        stream: &StreamInfo,
+        stream: &str,
         prepared: &[Prepared],
         origin: &Origin,
     ) -> Result<Vec<Vec<Outcome>>> {
+        let stream = source.stream(stream)?;
         let mut records = prepared.iter().flat_map(|prepared| &prepared.records);
         let mut outcomes = Vec::new();
         let size = self.apply_batch.clamp(1, MAX_APPLY);
@@ -262,7 +295,7 @@ fn is_about(prepared: &Prepared, source_id: &str) -> bool {
 
 /// What became of one canonical record.
 #[derive(Debug, Clone, PartialEq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Applied(Applied),
     /// The store refused its content.
     Refused(Rejection),

@@ -1,12 +1,15 @@
-//! Reads one slice page by page: the next page is fetched while the present one is taken in.
+//! Reads one slice page by page: pages are fetched, kept, applied and stored side by side.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
 use sluice_connectors::source::Page;
 use sluice_core::{
-    Error, Result,
+    Result,
     run::{RunCounts, RunKind},
 };
 use sluice_runtime::metrics as names;
@@ -15,8 +18,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
-    ingest::payload_error,
-    prepare::Found,
+    ingest::{Origin, Outcome, payload_error},
+    prepare::{Found, Prepared},
     pull::{Ended, Pull},
 };
 
@@ -59,19 +62,78 @@ pub(crate) async fn slice(pull: &Pull, slice: Value) -> Result<Ended> {
     }
 }
 
+/// Takes in pages in three steps, each of which works on one page while the others work on its
+/// neighbours: kept and mapped, applied, stored with its outcome. Each step sees the pages in
+/// order, so a record of two pages is applied as the source told it, and the checkpoint never
+/// passes a page that is not through (promise I1).
 async fn take_pages(
     pull: &Pull,
     slice: Arc<Value>,
     mut pages: mpsc::Receiver<Result<Page>>,
 ) -> Result<Ended> {
+    if pull.task.run_kind == RunKind::Single {
+        return take_until_found(pull, &slice, pages).await;
+    }
+    let (kept_sender, mut kept) = mpsc::channel(PAGES_AHEAD);
+    let (applied_sender, mut applied) = mpsc::channel(PAGES_AHEAD);
+    // A soft stop lets no further page in; those in hand are finished.
+    let stopped = AtomicBool::new(false);
+    let keep = async {
+        while let Some(page) = pages.recv().await {
+            if pull.stopping() {
+                stopped.store(true, Ordering::Relaxed);
+                break;
+            }
+            let page = match page {
+                Ok(page) => keep_page(pull, &slice, page).await,
+                Err(error) => Err(error),
+            };
+            if kept_sender.send(page).await.is_err() {
+                return;
+            }
+        }
+        drop(kept_sender);
+    };
+    let apply = async {
+        while let Some(page) = kept.recv().await {
+            let page = match page {
+                Ok(page) => apply_page(pull, page).await,
+                Err(error) => Err(error),
+            };
+            if applied_sender.send(page).await.is_err() {
+                return;
+            }
+        }
+        drop(applied_sender);
+    };
+    let finish = async {
+        while let Some(page) = applied.recv().await {
+            if let Taken::Stop = finish_page(pull, &slice, page?).await? {
+                return Ok(Ended::Stopped);
+            }
+        }
+        match stopped.load(Ordering::Relaxed) {
+            true => Ok(Ended::Stopped),
+            false => Ok(Ended::DONE),
+        }
+    };
+    tokio::pin!(finish);
+    tokio::select! {
+        ended = &mut finish => ended,
+        _ = async { tokio::join!(keep, apply); std::future::pending::<()>().await } => Ok(Ended::Stopped),
+    }
+}
+
+/// One page after the other: nothing is read behind the record that is wanted.
+async fn take_until_found(
+    pull: &Pull,
+    slice: &Arc<Value>,
+    mut pages: mpsc::Receiver<Result<Page>>,
+) -> Result<Ended> {
     while let Some(page) = pages.recv().await {
-        let page = page?;
-        let span = tracing::info_span!(
-            "page",
-            records = page.records.len(),
-            bytes = page.body.len()
-        );
-        match take_page(pull, &slice, page).instrument(span).await? {
+        let page = keep_page(pull, slice, page?).await?;
+        let page = apply_page(pull, page).await?;
+        match finish_page(pull, slice, page).await? {
             Taken::GoOn if pull.stopping() => return Ok(Ended::Stopped),
             Taken::GoOn => {}
             Taken::Enough => break,
@@ -89,42 +151,76 @@ enum Taken {
     Stop,
 }
 
-async fn take_page(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<Taken> {
-    let began = Instant::now();
-    let mut counts = RunCounts {
-        bytes: page.body.len() as u64,
-        calls: u64::from(page.calls),
-        ..RunCounts::default()
-    };
-    pull.calls
-        .fetch_add(u64::from(page.calls), std::sync::atomic::Ordering::Relaxed);
-    let progress = json!({ "slice": slice.as_ref(), "source": page.progress });
-    let state = page.state.clone();
-    let ingested = if pull.task.spec.dry_run {
-        rehearse(pull, slice, page).await?
-    } else {
-        keep_and_ingest(pull, slice, page).await?
-    };
-    counts.add(&ingested);
-    let goes_on = pull.checkpoint(progress, state, counts).await?;
-    metrics::histogram!(
-        names::SYNC_IN_DURATION,
-        "source" => pull.source.connection.spec.name.clone()
-    )
-    .record(began.elapsed());
-    let found = pull.task.run_kind == RunKind::Single && ingested.read > 0;
-    Ok(match (goes_on, found) {
-        (false, _) => Taken::Stop,
-        (true, true) => Taken::Enough,
-        (true, false) => Taken::GoOn,
-    })
+/// A page on its way through the steps.
+struct Underway {
+    /// `None` in a dry run, which keeps nothing.
+    payload: Option<PayloadId>,
+    origin: Origin,
+    prepared: Vec<Prepared>,
+    /// Per prepared record; empty until applied.
+    outcomes: Vec<Vec<Outcome>>,
+    progress: Value,
+    state: Option<(String, Value)>,
+    /// Bytes and calls of the page.
+    counts: RunCounts,
+    began: Instant,
+    span: tracing::Span,
 }
 
 /// Promise I1: the bytes are durable before anything is made of them, also when nothing can be.
-async fn keep_and_ingest(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<RunCounts> {
+async fn keep_page(pull: &Pull, slice: &Arc<Value>, mut page: Page) -> Result<Underway> {
+    let span = tracing::info_span!(
+        "page",
+        records = page.records.len(),
+        bytes = page.body.len()
+    );
+    let began = Instant::now();
+    let calls = u64::from(page.calls);
+    pull.calls.fetch_add(calls, Ordering::Relaxed);
+    async {
+        let counts = RunCounts {
+            bytes: page.body.len() as u64,
+            calls,
+            ..RunCounts::default()
+        };
+        let origin = pull.origin();
+        let records = std::mem::take(&mut page.records);
+        let (progress, state) = (page.progress.take(), page.state.take());
+        let payload = keep_payload(pull, slice, &origin, page).await?;
+        let nowhere = PayloadId(String::new());
+        let found = found(records, slice, payload.as_ref().unwrap_or(&nowhere));
+        let stream = &pull.task.spec.stream;
+        let prepared = pull
+            .context
+            .ingester()
+            .prepare(&pull.source, stream, found, &origin)
+            .await?;
+        Ok(Underway {
+            payload,
+            origin,
+            prepared,
+            outcomes: Vec::new(),
+            progress,
+            state,
+            counts,
+            began,
+            span: span.clone(),
+        })
+    }
+    .instrument(span.clone())
+    .await
+}
+
+async fn keep_payload(
+    pull: &Pull,
+    slice: &Arc<Value>,
+    origin: &Origin,
+    page: Page,
+) -> Result<Option<PayloadId>> {
+    if origin.dry_run {
+        return page.error.map_or(Ok(None), Err);
+    }
     let context = &pull.context;
-    let origin = pull.origin();
-    let ingester = context.ingester();
     let payload = NewPayload {
         organization_id: pull.source.connection.organization_id,
         connection_id: pull.source.connection.id,
@@ -138,7 +234,7 @@ async fn keep_and_ingest(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<
         run_id: Some(pull.task.run_id),
         traceparent: origin.traceparent.clone(),
         received_at: page.received_at,
-        expires_at: ingester.expiry(page.received_at),
+        expires_at: context.ingester().expiry(page.received_at),
     };
     let raw = &context.backends.raw;
     let id = match raw.put_payload(payload, context.settings.lease).await? {
@@ -148,25 +244,59 @@ async fn keep_and_ingest(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<
         raw.finish_payload(&id, Some(payload_error(&error))).await?;
         return Err(error);
     }
-    let found = found(page.records, slice, &id);
-    let counts = ingester
-        .ingest(&pull.source, &pull.task.spec.stream, found, &origin)
-        .await?;
-    raw.finish_payload(&id, None).await?;
-    Ok(counts)
+    Ok(Some(id))
 }
 
-/// Promise C3: decides and counts, writes nothing.
-async fn rehearse(pull: &Pull, slice: &Arc<Value>, page: Page) -> Result<RunCounts> {
-    if let Some(error) = page.error {
-        return Err::<RunCounts, Error>(error);
+async fn apply_page(pull: &Pull, mut page: Underway) -> Result<Underway> {
+    let span = page.span.clone();
+    let stream = &pull.task.spec.stream;
+    let ingester = pull.context.ingester();
+    page.outcomes = ingester
+        .apply(&pull.source, stream, &page.prepared, &page.origin)
+        .instrument(span)
+        .await?;
+    Ok(page)
+}
+
+async fn finish_page(pull: &Pull, slice: &Arc<Value>, page: Underway) -> Result<Taken> {
+    let span = page.span.clone();
+    async {
+        let mut counts = page.counts;
+        let ingested = pull
+            .context
+            .ingester()
+            .store(
+                &pull.source,
+                &pull.task.spec.stream,
+                page.prepared,
+                page.outcomes,
+                &page.origin,
+            )
+            .await?;
+        counts.add(&ingested);
+        if let Some(payload) = &page.payload {
+            pull.context
+                .backends
+                .raw
+                .finish_payload(payload, None)
+                .await?;
+        }
+        let progress = json!({ "slice": slice.as_ref(), "source": page.progress });
+        let goes_on = pull.checkpoint(progress, page.state, counts).await?;
+        metrics::histogram!(
+            names::SYNC_IN_DURATION,
+            "source" => pull.source.connection.spec.name.clone()
+        )
+        .record(page.began.elapsed());
+        let found = pull.task.run_kind == RunKind::Single && ingested.read > 0;
+        Ok(match (goes_on, found) {
+            (false, _) => Taken::Stop,
+            (true, true) => Taken::Enough,
+            (true, false) => Taken::GoOn,
+        })
     }
-    let nowhere = PayloadId(String::new());
-    let found = found(page.records, slice, &nowhere);
-    pull.context
-        .ingester()
-        .ingest(&pull.source, &pull.task.spec.stream, found, &pull.origin())
-        .await
+    .instrument(span)
+    .await
 }
 
 fn found(records: Vec<Value>, slice: &Arc<Value>, payload: &PayloadId) -> Vec<Found> {

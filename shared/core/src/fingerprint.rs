@@ -16,6 +16,15 @@ impl Hash {
         Self::of_bytes(canonical_json(value).as_bytes())
     }
 
+    /// The hash of anything that serialises to JSON, as [`Hash::of_json`] of that JSON.
+    pub fn of_canonical(value: &impl Serialize) -> Self {
+        match serde_json_canonicalizer::to_vec(value) {
+            Ok(bytes) => Self::of_bytes(&bytes),
+            // Only values without a JSON form get here; they have the hash of nothing.
+            Err(_) => Self::of_bytes(b""),
+        }
+    }
+
     /// The hash of bytes as they are.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -31,11 +31,17 @@ impl CanonicalRecord {
     /// Hash of everything that counts as content: data, parents and the deletion mark. Times and
     /// priorities do not: a source that touches a time stamp alone changed nothing.
     pub fn hash(&self) -> Hash {
-        Hash::of_json(&serde_json::json!({
-            "data": self.data,
-            "deleted": self.deleted,
-            "parents": self.parents,
-        }))
+        #[derive(Serialize)]
+        struct Content<'a> {
+            data: &'a Value,
+            deleted: bool,
+            parents: &'a [RecordRef],
+        }
+        Hash::of_canonical(&Content {
+            data: &self.data,
+            deleted: self.deleted,
+            parents: &self.parents,
+        })
     }
 }
 
@@ -56,4 +62,33 @@ impl std::fmt::Display for RecordRef {
 /// planted at targets so that a record can be found again when an answer was lost (promise O1).
 pub fn entity_id(source_connection: &str, source_id: &str) -> String {
     format!("{source_connection}:{source_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_hash_covers_content_alone() {
+        let record: CanonicalRecord = serde_json::from_value(json!({
+            "entity_type": "Location", "source_id": "1", "data": {"b": 1.0, "a": "é"},
+            "parents": [{"entity_type": "Location", "source_id": "0"}],
+        }))
+        .unwrap();
+        let content = json!({"data": record.data, "deleted": false, "parents": record.parents});
+        assert_eq!(record.hash(), Hash::of_json(&content));
+        let later = CanonicalRecord {
+            modified_at: Some(Timestamp::UNIX_EPOCH),
+            priority: Some(Priority::HIGHEST),
+            ..record.clone()
+        };
+        assert_eq!(record.hash(), later.hash());
+        let gone = CanonicalRecord {
+            deleted: true,
+            ..record.clone()
+        };
+        assert_ne!(record.hash(), gone.hash());
+    }
 }

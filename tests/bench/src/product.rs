@@ -27,6 +27,7 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(20);
+const HOUR: Duration = Duration::from_secs(3_600);
 const WORKER: &str = "bench";
 
 /// The product with its stores, ready to work.
@@ -209,14 +210,14 @@ impl Product {
         Ok(figures)
     }
 
-    fn orchestrator(&self) -> Orchestrator {
+    fn orchestrator(&self, staged_for: Duration) -> Orchestrator {
         Orchestrator {
             backends: self.backends.clone(),
             catalogue: self.catalogue.clone(),
             settings: sluice_orchestrator::Settings {
                 // All of it, so that the last confirmed publish can be seen.
                 queue_depth: u32::MAX,
-                staged_for: Duration::from_secs(2),
+                staged_for,
                 ..sluice_orchestrator::Settings::default()
             },
         }
