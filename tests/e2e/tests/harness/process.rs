@@ -59,9 +59,8 @@ impl Process {
             async move { done }
         })
         .await;
-        listening(&log).unwrap_or_else(|| {
-            panic!("{} ended at once ({ended:?}):\n{}", self.role, self.text())
-        })
+        listening(&log)
+            .unwrap_or_else(|| panic!("{} ended at once ({ended:?}):\n{}", self.role, self.text()))
     }
 
     /// All it logged so far.

@@ -1,0 +1,153 @@
+//! What operators do on the command line, on the real servers.
+
+mod harness;
+
+use std::time::Duration;
+
+use harness::{Setup, System};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The findings of `doctor` that are not well.
+fn problems(findings: &Value) -> Vec<String> {
+    let findings = findings.as_array().unwrap_or_else(|| panic!("{findings}"));
+    findings
+        .iter()
+        .filter(|finding| finding["ok"] == false)
+        .map(|finding| format!("{} {}", finding["what"], finding["code"]))
+        .collect()
+}
+
+/// C3 and the commands that need no service: doctor, files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_files_and_dry_runs() {
+    let system = System::start(Setup {
+        seed: 41,
+        records: 100,
+        ..Setup::default()
+    })
+    .await;
+    let doctor = ["doctor", "--output", "json"];
+    let (status, findings) = system.command(&doctor).await;
+    assert_eq!((status, problems(&findings)), (0, Vec::new()), "{findings}");
+    let (status, findings) = system
+        .command_with(&doctor, &[("E2E_YARDI_PASSWORD", "wrong")])
+        .await;
+    assert_eq!(status, 1, "{findings}");
+    assert!(
+        problems(&findings).concat().contains("credentials_refused"),
+        "{findings}"
+    );
+    let nowhere = [("SLUICE_STORE__BROKER", "amqp://127.0.0.1:1/%2f")];
+    let (status, findings) = system.command_with(&doctor, &nowhere).await;
+    assert_eq!(status, 1, "{findings}");
+    assert_eq!(problems(&findings).len(), 1, "{findings}");
+
+    let _processes = [
+        system.spawn("orchestrator").await,
+        system.spawn("sync-in").await,
+    ];
+    let rehearsal = system.start_run(&["--full", "--dry-run"]).await;
+    assert_eq!(system.until_over(rehearsal, PATIENCE).await, "done");
+    assert!(system.progress(rehearsal).await.1 > 0);
+    let written = "select (select count(*) from sync_master_data)
+        + (select count(*) from data_versions) + (select count(*) from links)
+        + (select count(*) from sync_state)
+        + (select count(*) from sync_queue where kind = 'push')";
+    assert_eq!(system.number(written).await, 0);
+    for name in ["raw_payloads", "raw_records"] {
+        let database = system.mongo.open().await;
+        let raw = database.collection::<mongodb::bson::Document>(name);
+        assert_eq!(
+            raw.count_documents(mongodb::bson::doc! {}).await.unwrap(),
+            0
+        );
+    }
+
+    for (file, text) in [
+        (
+            "new.csv",
+            "Code,MarketingName\nfilea,A Court\nfileb,B Court\n".to_owned(),
+        ),
+        (
+            "new.ndjson",
+            format!(
+                "{}\n",
+                json!({ "Code": "filec", "MarketingName": "C Court" })
+            ),
+        ),
+    ] {
+        std::fs::write(system.folder.path().join(file), text).unwrap();
+        let command = [
+            "ingest",
+            file,
+            "--connection",
+            "yardi",
+            "--stream",
+            "properties",
+            "--output",
+            "json",
+        ];
+        let (status, answer) = system.command(&command).await;
+        assert_eq!(status, 0, "{answer}");
+        assert!(answer["counts"]["created"].as_i64() > Some(0), "{answer}");
+    }
+    assert_eq!(
+        system.number("select count(*) from sync_master_data").await,
+        3
+    );
+}
+
+/// O6: what a target refuses for good becomes one dead letter each; replayed, it goes through the
+/// ordinary gate; discarded, it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_replayed_and_discarded() {
+    let system = System::start(Setup {
+        seed: 42,
+        records: 100,
+        retries: 1,
+        ..Setup::default()
+    })
+    .await;
+    let refusal =
+        json!({ "kind": "http_500_fault", "operation": "POST /v1/residents", "rate": 1.0 });
+    system.fault(&system.lessen360, refusal).await;
+    let _processes = system.start_roles().await;
+    let run = system.start_run(&["--full"]).await;
+    assert_eq!(system.until_quiet(run, PATIENCE).await, "done");
+
+    let list = ["dlq", "list", "--target", "lessen360", "--output", "json"];
+    let (status, letters) = system.command(&list).await;
+    assert_eq!(status, 0, "{letters}");
+    let letters = letters.as_array().cloned().unwrap_or_default();
+    assert!(letters.len() > 2, "{letters:?}");
+    let first = letters[0]["id"].to_string();
+    let (status, detail) = system
+        .command(&["dlq", "show", &first, "--output", "json"])
+        .await;
+    assert_eq!(status, 0, "{detail}");
+
+    system.clear_faults(&system.lessen360).await;
+    let replay = ["dlq", "replay", "--output", "json"];
+    let (status, answer) = system.command(&replay).await;
+    assert_eq!(status, 2, "a whole list needs a yes: {answer}");
+    let discard = [
+        "dlq", "discard", "--id", &first, "--reason", "tested", "--output", "json",
+    ];
+    let (status, answer) = system.command(&discard).await;
+    assert_eq!((status, &answer["discarded"]), (0, &json!(1)));
+    let (status, answer) = system.command(&[&replay[..], &["--yes"]].concat()).await;
+    assert_eq!(status, 0, "{answer}");
+    assert_eq!(answer["replayed"], json!(letters.len() - 1), "{answer}");
+    system.until_quiet(run, PATIENCE).await;
+    let (_, left) = system.command(&list).await;
+    assert_eq!(left, json!([]));
+    assert_eq!(
+        system
+            .number("select count(*) from dead_letters where state = 'discarded'")
+            .await,
+        1
+    );
+    system.assert_targets_were_treated_well().await;
+}
