@@ -137,7 +137,7 @@ impl Product {
         let watch = Stopwatch::start();
         let services = [
             tokio::spawn(sluice_orchestrator::run(
-                self.orchestrator(),
+                self.orchestrator(HOUR),
                 shutdown.clone(),
             )),
             tokio::spawn(sluice_sync_in::run(sync_in, shutdown.clone())),
@@ -195,7 +195,7 @@ impl Product {
         if backend == Backend::Embedded {
             // The in-process broker of the process that read is gone; its references come again.
             services.push(tokio::spawn(sluice_orchestrator::run(
-                self.orchestrator(),
+                self.orchestrator(POLL),
                 shutdown.clone(),
             )));
         }
