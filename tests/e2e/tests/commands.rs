@@ -149,5 +149,27 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
             .await,
         1
     );
+
+    // What is stored once more, without a call; then one record alone, whatever it is.
+    let calls = system.stats(&system.yardi).await["calls"].clone();
+    let reprocess = system.start_run(&["--reprocess"]).await;
+    assert_eq!(system.until_quiet(reprocess, PATIENCE).await, "done");
+    let again = system.show(reprocess).await;
+    assert!(again["counts"]["read"].as_i64() > Some(0), "{again}");
+    assert_eq!(again["counts"]["created"], 0, "{again}");
+    assert_eq!(system.stats(&system.yardi).await["calls"], calls);
+    let id: String = sqlx::query_scalar(
+        "select source_id from sync_master_data where entity_type = 'Resident' limit 1",
+    )
+    .fetch_one(&system.sql)
+    .await
+    .unwrap();
+    let single = system
+        .start_run(&["--record", &id, "--stream", "residents"])
+        .await;
+    assert_eq!(system.until_quiet(single, PATIENCE).await, "done");
+    let single = system.show(single).await;
+    assert_eq!(single["counts"]["read"], 1, "{single}");
+    assert_eq!(single["counts"]["unchanged"], 1, "{single}");
     system.assert_targets_were_treated_well().await;
 }
