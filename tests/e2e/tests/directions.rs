@@ -46,7 +46,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("sqlx", &["embedded", "postgres", "testkit", "bench"]),
     ("mongodb", &["mongo", "bench"]),
     ("lapin", &["rabbitmq", "bench"]),
-    ("reqwest", &["connectors", "runtime", "sluice"]),
+    ("reqwest", &["connectors", "runtime", "sluice", "bench"]),
     ("governor", &["connectors"]),
     ("vrl", &["transform"]),
 ];
