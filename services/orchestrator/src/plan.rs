@@ -5,6 +5,7 @@ use sluice_core::{
     catalogue::{Catalogue, Flow},
     run::RunKind,
 };
+use sluice_runtime::telemetry;
 use sluice_store::{
     TaskStore,
     run::{NewRun, StartedRun},
@@ -96,7 +97,10 @@ pub async fn start_run(
     request: &RunRequest,
     available: &[String],
 ) -> Result<StartedRun> {
-    let run = plan(catalogue, request, available)?;
+    let mut run = plan(catalogue, request, available)?;
+    // One trace from the run's first page to its last call at a target.
+    run.traceparent
+        .get_or_insert_with(telemetry::new_traceparent);
     let started = tasks.start_run(&run).await?;
     tracing::info!(
         run.id = started.id.0,

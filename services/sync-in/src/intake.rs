@@ -131,7 +131,7 @@ impl Ingester {
             .collect();
         let origin = Origin {
             run_id: payload.run_id,
-            traceparent: telemetry::traceparent().or_else(|| payload.traceparent.clone()),
+            traceparent: telemetry::traceparent_within(payload.traceparent.as_deref()),
             ..Origin::default()
         };
         let mut counts = self.ingest(source, &payload.stream, found, &origin).await?;

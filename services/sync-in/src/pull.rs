@@ -116,8 +116,7 @@ impl Pull {
                 calls: u32::try_from(calls).unwrap_or(u32::MAX),
                 error: error.as_ref().map(AttemptError::from),
                 worker: self.context.worker.clone(),
-                trace_id: telemetry::traceparent()
-                    .or_else(|| self.task.traceparent.clone())
+                trace_id: telemetry::traceparent_within(self.task.traceparent.as_deref())
                     .and_then(|parent| task::trace_id(&parent)),
             },
             next,
@@ -191,7 +190,7 @@ impl Pull {
     pub(crate) fn origin(&self) -> Origin {
         Origin {
             run_id: Some(self.task.run_id),
-            traceparent: telemetry::traceparent().or_else(|| self.task.traceparent.clone()),
+            traceparent: telemetry::traceparent_within(self.task.traceparent.as_deref()),
             dry_run: self.task.spec.dry_run,
             only: self.task.spec.record.clone(),
         }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use mongodb::{
     Client, Collection, Database,
     bson::{Document, RawDocumentBuf, doc},
-    options::{Acknowledgment, ClientOptions, WriteConcern},
+    options::{Acknowledgment, ClientOptions, CollectionOptions, WriteConcern},
 };
 use sluice_core::{Error, OrganizationId, Result, Timestamp};
 use sluice_store::raw::{
@@ -83,10 +83,15 @@ impl MongoRaw {
         options.write_concern = Some(durable);
         let client = Client::with_options(options).map_err(|_| invalid())?;
         let database = client.database(database);
+        // Records are made again from their payload until that is finished, and finishing it waits
+        // for the journal, behind which everything written before it stands. Waiting for each
+        // batch of records as well would only cost a journal flush per batch.
+        let swift = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+        let swift = CollectionOptions::builder().write_concern(swift).build();
         Ok(Self {
             payloads: database.collection(indexes::PAYLOADS),
-            records: database.collection(indexes::RECORDS),
-            raw_records: database.collection(indexes::RECORDS),
+            records: database.collection_with_options(indexes::RECORDS, swift.clone()),
+            raw_records: database.collection_with_options(indexes::RECORDS, swift),
             bodies: Bodies::new(&database),
             database,
         })

@@ -204,7 +204,7 @@ impl MongoRaw {
         if updates.is_empty() {
             return Ok(());
         }
-        let concern = self.database.write_concern().cloned().unwrap_or_default();
+        let concern = self.records.write_concern().cloned().unwrap_or_default();
         let concern =
             mongodb::bson::serialize_to_bson(&concern).map_err(|_| damaged("writeConcern"))?;
         let answer = self

@@ -315,6 +315,8 @@ pub trait RawStore: Send + Sync + 'static {
     async fn finish_payload(&self, id: &PayloadId, failed: Option<RawError>) -> Result<()>;
 
     /// Stores records of one connection (a page of them, at most 1,000) in a handful of calls.
+    /// They are durable once their payload is finished; until then a crash may undo them, and the
+    /// pending payload makes them again.
     /// Within one batch (entity type, source id, hash) is unique.
     async fn put_records(&self, records: &[RawRecord]) -> Result<PutRecords>;
 

@@ -94,6 +94,13 @@ async fn nothing_secret_or_personal_is_shown() {
 
     let messages = system.rabbit.waiting_messages().await;
     assert!(messages.len() > 100, "{}", messages.len());
+    for message in &messages {
+        let headers = message.pointer("/properties/headers/traceparent");
+        assert!(
+            headers.is_some(),
+            "a message outside of any trace: {message}"
+        );
+    }
     assert_clean("the broker", &json!(messages).to_string(), &canaries);
     for (kind, standin) in [
         ("http_500_fault", &system.one),
@@ -107,6 +114,20 @@ async fn nothing_secret_or_personal_is_shown() {
     processes.push(system.spawn("sync-out").await);
     processes.push(system.spawn("api").await);
     system.until_quiet(run, PATIENCE).await;
+    // One trace from the run's first page to its last call, across the broker.
+    let traces = system
+        .number(
+            "select count(distinct coalesce(split_part(q.traceparent, '-', 2), 'none')) from sync_queue q",
+        )
+        .await;
+    assert_eq!(traces, 1, "traces of the tasks");
+    let strangers = system
+        .number(
+            "select count(*) from task_attempts a join sync_queue q on q.id = a.task_id
+             where a.trace_id is distinct from split_part(q.traceparent, '-', 2)",
+        )
+        .await;
+    assert_eq!(strangers, 0, "attempts outside of their task's trace");
     let failures = system
         .number("select count(*) from task_attempts where error_message is not null")
         .await;

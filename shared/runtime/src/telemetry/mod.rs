@@ -20,7 +20,7 @@ use tracing_subscriber::{
 };
 
 pub use recorder::prometheus;
-pub use trace::{continue_from, traceparent};
+pub use trace::{continue_from, new_traceparent, traceparent, traceparent_within};
 
 use crate::config::{LogFormat, TelemetrySettings};
 

@@ -12,7 +12,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
-    trace::{Sampler, SdkTracerProvider},
+    trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider},
 };
 use sluice_core::{Error, Result};
 use tracing::{Span, dispatcher::WeakDispatch, span};
@@ -42,6 +42,26 @@ pub fn traceparent() -> Option<String> {
             context.trace_flags()
         )
     })
+}
+
+/// The current span's `traceparent` when it belongs to the trace of `parent`, otherwise `parent`:
+/// a span that was filtered out, or begun before its trace was known, must not break the trace.
+pub fn traceparent_within(parent: Option<&str>) -> Option<String> {
+    let trace = |text: &str| text.split('-').nth(1).map(str::to_owned);
+    match (traceparent(), parent) {
+        (Some(current), Some(parent)) if trace(&current) != trace(parent) => {
+            Some(parent.to_owned())
+        }
+        (Some(current), _) => Some(current),
+        (None, parent) => parent.map(str::to_owned),
+    }
+}
+
+/// The start of a trace of its own, for work that nothing else asked for: whatever follows from it
+/// carries its trace id, also where spans are filtered out.
+pub fn new_traceparent() -> String {
+    let ids = RandomIdGenerator::default();
+    format!("00-{}-{}-01", ids.new_trace_id(), ids.new_span_id())
 }
 
 /// Makes a span continue the trace that a `traceparent` names. Call it right after making the
