@@ -1,9 +1,9 @@
 //! From tasks to targets: claims batches of pushes, maps the newest version of each record, sends
 //! what the target does not have yet, and settles.
 //!
-//! Per target connection: [`inbox`] holds references by urgency; [`worker`] takes a slot, picks
-//! with [`picker`] and claims; [`gate`] decides what each push needs; [`deliver`] maps, looks up,
-//! groups and sends; [`settle`] writes outcomes in batches and only then acknowledges messages.
+//! Per target connection: `inbox` holds references by urgency; `worker` takes a slot, picks
+//! with [`picker`] and claims; [`gate`] decides what each push needs; `deliver` maps, looks up,
+//! groups and sends; `settle` writes outcomes in batches and only then acknowledges messages.
 //! Claiming is the recorded intent to send (promise O1); a push that comes back with an intent
 //! nobody settled is looked up at the target before anything is created there.
 

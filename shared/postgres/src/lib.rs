@@ -1,4 +1,4 @@
-//! PostgreSQL as [`MasterStore`] and [`TaskStore`].
+//! PostgreSQL as [`MasterStore`](sluice_store::MasterStore) and [`TaskStore`](sluice_store::TaskStore).
 //!
 //! Every method is one transaction of a few set-based statements: lists travel as arrays and are
 //! unnested, so the number of statements does not grow with the batch. Rows are locked in one

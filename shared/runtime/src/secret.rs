@@ -40,7 +40,7 @@ pub fn reference(text: &str) -> Result<String> {
 /// A connection's settings with every reference in them, at any depth, replaced by its value.
 ///
 /// # Errors
-/// `secret_missing`, as [`reference`].
+/// `secret_missing`, as [`reference()`].
 pub fn resolve(config: &Value) -> Result<SecretConfig> {
     Ok(SecretConfig::new(resolved(config)?))
 }
