@@ -37,6 +37,18 @@ pub(crate) async fn rescue(context: &Orchestrator, shutdown: &Shutdown) {
             .rescue(&settings)
             .await
             .map(|rescued| {
+                for (outcome, count) in [
+                    ("again", rescued.leases.saturating_sub(rescued.given_up)),
+                    ("given_up", rescued.given_up),
+                ] {
+                    metrics::counter!(names::LEASES_LOST, "outcome" => outcome).increment(count);
+                }
+                if rescued.given_up > 0 {
+                    tracing::warn!(
+                        tasks = rescued.given_up,
+                        "gave up tasks whose workers keep dying"
+                    );
+                }
                 if rescued.leases + rescued.messages > 0 {
                     tracing::info!(
                         leases = rescued.leases,
@@ -104,6 +116,7 @@ struct Gauges {
     tasks: HashMap<(String, &'static str), f64>,
     oldest: HashMap<String, f64>,
     dead: HashMap<String, f64>,
+    blocked: HashMap<String, (f64, f64)>,
 }
 
 async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
@@ -111,6 +124,10 @@ async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
     gauges.tasks.values_mut().for_each(|value| *value = 0.0);
     gauges.oldest.values_mut().for_each(|value| *value = 0.0);
     gauges.dead.values_mut().for_each(|value| *value = 0.0);
+    gauges
+        .blocked
+        .values_mut()
+        .for_each(|value| *value = (0.0, 0.0));
     for backlog in context.backends.tasks.backlog().await? {
         let queue = context
             .catalogue
@@ -136,6 +153,17 @@ async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
         for (target, count) in open_dead_letters(context, *organization).await? {
             gauges.dead.insert(target, count);
         }
+    }
+    for total in context.backends.tasks.blocked_totals().await? {
+        if let Some(target) = context.catalogue.connection_by_id(total.connection_id) {
+            let age = (now - total.oldest).as_seconds_f64().max(0.0);
+            let name = target.spec.name.clone();
+            gauges.blocked.insert(name, (total.count as f64, age));
+        }
+    }
+    for (target, (count, age)) in &gauges.blocked {
+        metrics::gauge!(names::BLOCKED, "target" => target.clone()).set(*count);
+        metrics::gauge!(names::BLOCKED_OLDEST, "target" => target.clone()).set(*age);
     }
     for ((queue, state), value) in &gauges.tasks {
         metrics::gauge!(names::QUEUE_TASKS, "queue" => queue.clone(), "state" => *state)

@@ -4,6 +4,7 @@
 //! Nothing here is needed for correctness of a single task: the SQL rows say what is owed, and
 //! any number of replicas may run these loops at once (promises M2, C2).
 
+pub mod dependency;
 mod housekeeping;
 mod mirror;
 pub mod plan;
@@ -16,11 +17,15 @@ use sluice_core::{Result, catalogue::Catalogue};
 use sluice_runtime::Shutdown;
 use sluice_store::Backends;
 
+pub use dependency::SourceStreams;
+
 /// Everything the orchestrator needs.
 #[derive(Clone)]
 pub struct Orchestrator {
     pub backends: Backends,
     pub catalogue: Arc<Catalogue>,
+    /// For fetching parents that nobody has read.
+    pub streams: Arc<SourceStreams>,
     pub settings: Settings,
 }
 
@@ -67,6 +72,7 @@ pub async fn run(context: Orchestrator, shutdown: Shutdown) -> Result<()> {
             stage::run(&context, &shutdown),
             mirror::outbound(&context, &shutdown),
             mirror::dead_letters(&context, &shutdown),
+            dependency::run(&context, &shutdown),
             housekeeping::rescue(&context, &shutdown),
             housekeeping::advance(&context, &shutdown),
             housekeeping::measure(&context, &shutdown),

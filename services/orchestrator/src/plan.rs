@@ -30,6 +30,8 @@ pub struct RunRequest {
     /// `schedule`, `cli`, or an API user.
     pub requested_by: String,
     pub traceparent: Option<String>,
+    /// See [`NewRun::background`].
+    pub background: bool,
 }
 
 impl RunRequest {
@@ -46,6 +48,7 @@ impl RunRequest {
             idempotency_key: None,
             requested_by: "cli".to_owned(),
             traceparent: None,
+            background: false,
         }
     }
 }
@@ -84,6 +87,7 @@ pub fn plan(catalogue: &Catalogue, request: &RunRequest, available: &[String]) -
         requested_by: request.requested_by.clone(),
         max_retries: connection.spec.retry.max_retries,
         traceparent: request.traceparent.clone(),
+        background: request.background,
     })
 }
 

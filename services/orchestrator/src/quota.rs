@@ -26,6 +26,34 @@ pub struct Lane {
     pub limit: u32,
     /// References thought to wait there; `None` when nobody has looked yet.
     pub waiting: Option<u64>,
+    /// Whose turn it is to be preferred among the less urgent; see [`Lane::quotas`].
+    pub patience: Patience,
+}
+
+/// One in this many references of a lane is staged least urgent first.
+const PATIENT: u32 = 8;
+
+/// What is owed to the less urgent work of a lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// In parts of [`PATIENT`].
+    owed: u32,
+    /// Counts up; each less urgent priority has its turn.
+    turn: u8,
+}
+
+impl Patience {
+    /// Of `limit` places, how many go to the less urgent, and from which priority on.
+    fn share(&mut self, limit: u32, (first, last): (u8, u8)) -> (u32, u8) {
+        self.owed = self.owed.saturating_add(limit);
+        let share = self.owed / PATIENT;
+        self.owed %= PATIENT;
+        let from = first + 1 + self.turn % (last - first).max(1);
+        if share > 0 {
+            self.turn = self.turn.wrapping_add(1);
+        }
+        (share.min(limit), from)
+    }
 }
 
 impl Lane {
@@ -43,15 +71,23 @@ impl Lane {
             .is_none_or(|waiting| waiting * 2 > u64::from(self.limit))
     }
 
-    /// What may be staged now, at most `most`; `None` when the queue is full.
-    pub fn quota(&self, most: u32) -> Option<StageQuota> {
+    /// What may be staged now, at most `most`; nothing when the queue is full. Most of it is the
+    /// most urgent first; an eighth is kept for the less urgent priorities of the class in turn,
+    /// so that an endless stream of more urgent work cannot hold them up (promise O8).
+    pub fn quotas(&mut self, most: u32) -> Vec<StageQuota> {
         let limit = self.room().min(most);
-        (limit > 0).then_some(StageQuota {
-            connection_id: self.connection_id,
-            kind: self.kind,
-            class: self.class,
-            limit,
-        })
+        let (first, last) = self.class.priorities();
+        let (share, from) = self.patience.share(limit, (first, last));
+        [((first, last), limit - share), ((from, last), share)]
+            .into_iter()
+            .filter(|(_, limit)| *limit > 0)
+            .map(|(priorities, limit)| StageQuota {
+                connection_id: self.connection_id,
+                kind: self.kind,
+                priorities,
+                limit,
+            })
+            .collect()
     }
 }
 
@@ -88,6 +124,7 @@ pub fn lanes(catalogue: &Catalogue, queue_depth: u32) -> Vec<Lane> {
                     TaskKind::Push => depth(&connection.spec.limits, queue_depth),
                 },
                 waiting: None,
+                patience: Patience::default(),
             })
         })
         .collect()
@@ -144,6 +181,7 @@ mod tests {
             },
             limit,
             waiting,
+            patience: Patience::default(),
         }
     }
 
@@ -161,16 +199,39 @@ mod tests {
         /// O8: what is staged never exceeds what may wait, however wrong the guess was.
         #[test]
         fn staging_stays_within_the_limit(max in 0_u32..5_000, waiting in proptest::option::of(0_u64..10_000), most in 1_u32..2_000) {
-            let lane = lane(max, waiting);
-            let staged = lane.quota(most).map_or(0, |quota| quota.limit);
+            let mut lane = lane(max, waiting);
+            let staged: u32 = lane.quotas(most).iter().map(|quota| quota.limit).sum();
             prop_assert!(staged <= most);
             prop_assert!(u64::from(staged) + waiting.unwrap_or(u64::from(max)).min(u64::from(max)) <= u64::from(max));
         }
     }
 
+    proptest! {
+        /// O8: whatever the room is from look to look, about an eighth is kept for the less urgent,
+        /// and each of their priorities is the first of them in turn.
+        #[test]
+        fn the_less_urgent_have_their_share(rooms in proptest::collection::vec(1_u32..40, 200..300)) {
+            let mut lane = lane(1_000, Some(0));
+            lane.class = QueueClass::Low;
+            let (mut all, mut kept, mut first) = (0, 0, [0_u32; 11]);
+            for room in rooms {
+                for quota in lane.quotas(room) {
+                    all += quota.limit;
+                    if quota.priorities != QueueClass::Low.priorities() {
+                        kept += quota.limit;
+                        first[usize::from(quota.priorities.0)] += 1;
+                    }
+                }
+            }
+            prop_assert!(kept * PATIENT <= all && (kept + 1) * PATIENT > all);
+            prop_assert!(first[9].abs_diff(first[10]) <= 1);
+            prop_assert!(first[10] > 0);
+        }
+    }
+
     #[test]
     fn nothing_is_staged_before_the_first_look_and_empty_queues_are_not_asked_about() {
-        assert_eq!(lane(100, None).quota(50), None);
+        assert!(lane(100, None).quotas(50).is_empty());
         assert!(lane(100, None).needs_look());
         assert!(!lane(100, Some(0)).needs_look());
         assert!(lane(100, Some(51)).needs_look());

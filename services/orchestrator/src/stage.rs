@@ -32,7 +32,10 @@ async fn look(context: &Orchestrator, lanes: &mut [Lane]) -> Result<Again> {
         lane.waiting = Some(depth(context, lane).await?);
     }
     let most = u32::try_from(context.settings.publish_batch.max(1)).unwrap_or(1_000);
-    let quotas: Vec<_> = lanes.iter().filter_map(|lane| lane.quota(most)).collect();
+    let quotas: Vec<_> = lanes
+        .iter_mut()
+        .flat_map(|lane| lane.quotas(most))
+        .collect();
     if quotas.is_empty() {
         return Ok(Again::Later);
     }

@@ -74,7 +74,15 @@ pub enum Command {
         command: RecordCommand,
     },
     /// What waits, by connection and state
-    Queue,
+    Queue {
+        #[command(subcommand)]
+        command: Option<QueueCommand>,
+    },
+    /// Pushes whose outcome nobody knows: list, settle
+    Unknown {
+        #[command(subcommand)]
+        command: UnknownCommand,
+    },
     /// Each target's totals: created, updated, skipped, waiting, dead
     Targets,
     /// Dead letters: list, show, replay, discard
@@ -248,6 +256,54 @@ pub enum RecordCommand {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Which records others wait for at a target, how many, and why; the worst first
+    Blocked {
+        /// Target connection
+        #[arg(long)]
+        target: Option<String>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UnknownCommand {
+    /// Oldest first
+    List {
+        /// Target connection
+        #[arg(long)]
+        target: Option<String>,
+        /// Continue behind this task
+        #[arg(long)]
+        after: Option<i64>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// Say what became of a push, after looking for the record at the target
+    Settle(UnknownSettleArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "verdict", required = true, multiple = false, args = ["applied", "not_applied", "give_up"])]
+pub struct UnknownSettleArgs {
+    /// Number of the task
+    pub task: i64,
+    /// It is there, under this id: link it, and send what is newer
+    #[arg(long, value_name = "EXTERNAL_ID")]
+    pub applied: Option<String>,
+    /// It is not there: create it now
+    #[arg(long)]
+    pub not_applied: bool,
+    /// Nobody can tell: make it a dead letter
+    #[arg(long)]
+    pub give_up: bool,
+    /// Kept with the task
+    #[arg(long)]
+    pub reason: String,
 }
 
 #[derive(Debug, Args, Clone)]

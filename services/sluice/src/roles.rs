@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_api::{Api, ConnectionHealth, Intake, WebhookSecrets};
 use sluice_core::{Error, Result, catalogue::Catalogue};
-use sluice_orchestrator::Orchestrator;
+use sluice_orchestrator::{Orchestrator, SourceStreams};
 use sluice_runtime::{Settings, Shutdown, secret, telemetry};
 use sluice_sync_in::{Sources, SyncIn};
 use sluice_sync_out::{SyncOut, Targets};
 use sluice_transform::Schemas;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{cli::Cli, context::Context, exit::Exit};
+use crate::{cli::Cli, connections, context::Context, exit::Exit};
 
 /// Pause between two probes of a connection; each costs calls of its limit.
 const PROBE_INTERVAL: Duration = Duration::from_secs(300);
@@ -138,6 +138,7 @@ pub async fn spawn(
         let orchestrator = Orchestrator {
             backends: context.backends.clone(),
             catalogue: context.catalogue.clone(),
+            streams: Arc::new(source_streams(context)),
             settings: sluice_orchestrator::Settings {
                 idle: settings.services.orchestrator.interval,
                 publish_batch: settings.services.orchestrator.stage_batch as usize,
@@ -166,6 +167,26 @@ pub async fn spawn(
         set.spawn(sluice_api::serve(api, listener, shutdown.clone()));
     }
     Ok(Services(set))
+}
+
+/// What the sources' streams hold. A source that cannot be opened here is left out: its missing
+/// parents wait for an ordinary run.
+fn source_streams(context: &Context) -> SourceStreams {
+    let mut streams = SourceStreams::default();
+    for connection in context.catalogue.sources() {
+        match connections::source(&context.library, &connection.spec) {
+            Ok(source) => {
+                let named = source.streams().iter();
+                let named = named.filter_map(|s| Some((s.name.clone(), s.entity_type.clone()?)));
+                streams.insert(connection.id, named.collect());
+            }
+            Err(error) => tracing::warn!(
+                error = error.chain(),
+                "missing parents cannot be fetched from this source"
+            ),
+        }
+    }
+    streams
 }
 
 /// A staged task that nobody claimed for this long has lost its message: its orchestrator died

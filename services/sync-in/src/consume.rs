@@ -16,7 +16,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{SourceConnection, SyncIn, pull};
+use crate::{
+    SourceConnection, SyncIn,
+    places::{Place, Places, Who},
+    pull,
+};
 
 /// A pull is minutes of work: the next one waits in the queue, where others can take it.
 const PREFETCH: u16 = 1;
@@ -26,7 +30,8 @@ pub(crate) async fn run(
     context: Arc<SyncIn>,
     source: Arc<SourceConnection>,
     queue: QueueName,
-    everybody: Arc<Semaphore>,
+    everybody: Arc<Places>,
+    suspects: Arc<Semaphore>,
     shutdown: Shutdown,
 ) {
     let concurrency = usize::try_from(source.connection.spec.concurrency).unwrap_or(1);
@@ -35,6 +40,7 @@ pub(crate) async fn run(
         source,
         queue,
         everybody,
+        suspects,
         own: Arc::new(Semaphore::new(concurrency.max(1))),
         shutdown: shutdown.clone(),
         pulls: JoinSet::new(),
@@ -54,13 +60,29 @@ struct Lane {
     context: Arc<SyncIn>,
     source: Arc<SourceConnection>,
     queue: QueueName,
-    everybody: Arc<Semaphore>,
+    everybody: Arc<Places>,
+    /// The one suspect that this process works on, over all sources.
+    suspects: Arc<Semaphore>,
     own: Arc<Semaphore>,
     shutdown: Shutdown,
     pulls: JoinSet<()>,
 }
 
-type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+type Permits = (OwnedSemaphorePermit, Place);
+
+/// What came of a message.
+enum Taken {
+    /// Somebody else's, or done.
+    Nothing,
+    /// Shutdown began first: others may have the message.
+    Stopping,
+    /// A pull, with a suspect's turn if it is one.
+    Task(Box<PullTask>, Permits, Option<OwnedSemaphorePermit>),
+}
+
+fn no_place() -> Error {
+    Error::internal("permits_closed", "the permits of pulls were closed")
+}
 
 impl Lane {
     /// Consumes until the broker closes, something fails, or shutdown begins.
@@ -90,15 +112,19 @@ impl Lane {
     }
 
     async fn permits(&self) -> Result<Permits> {
-        let closed = |_| Error::internal("permits_closed", "the permits of pulls were closed");
-        let own = self.own.clone().acquire_owned().await.map_err(closed)?;
-        let everybody = self
-            .everybody
+        let own = self
+            .own
             .clone()
             .acquire_owned()
             .await
-            .map_err(closed)?;
-        Ok((own, everybody))
+            .map_err(|_| no_place())?;
+        let connection = &self.source.connection;
+        let who = Who {
+            organization: connection.organization_id,
+            connection: connection.id,
+        };
+        let place = self.everybody.take(who).await.ok_or_else(no_place)?;
+        Ok((own, place))
     }
 
     /// Claims what a message names. The message is settled right after the claim: from then on
@@ -110,42 +136,76 @@ impl Lane {
         permits: Permits,
     ) -> Result<()> {
         let claimed = match TaskRef::from_json(&delivery.body) {
-            Ok(reference) => self.claim(reference.task_id).await,
+            Ok(reference) => self.claim(reference.task_id, permits).await,
             Err(error) => {
                 tracing::warn!(queue = %self.queue, error = error.chain(), "message dropped");
-                Ok(None)
+                Ok(Taken::Nothing)
             }
         };
-        let task = match claimed {
-            Ok(task) => task,
+        let taken = match claimed {
+            Ok(Taken::Stopping) => {
+                consumer.release(&[delivery.tag]).await;
+                return Ok(());
+            }
+            Ok(taken) => taken,
             Err(error) => {
                 consumer.release(&[delivery.tag]).await;
                 return Err(error);
             }
         };
         consumer.ack(&[delivery.tag]).await;
-        if let Some(task) = task {
+        if let Taken::Task(task, (own, place), turn) = taken {
             let work = pull::run(
                 self.context.clone(),
                 self.source.clone(),
-                task,
+                *task,
+                place,
+                turn,
                 self.shutdown.clone(),
             );
             self.pulls.spawn(async move {
                 work.await;
-                drop(permits);
+                drop(own);
             });
         }
         Ok(())
     }
 
-    async fn claim(&self, id: TaskId) -> Result<Option<PullTask>> {
-        let claim = Claim {
+    /// Claims a pull. One whose last worker died first waits for its turn, without a permit, so
+    /// that those which only were its neighbours are not dragged along again (promise O8).
+    async fn claim(&self, id: TaskId, permits: Permits) -> Result<Taken> {
+        let mut claim = Claim {
             ids: vec![id],
             owner: self.context.worker.clone(),
             lease: self.context.settings.lease,
+            suspects: false,
         };
-        let claimed = self.context.backends.tasks.claim_pulls(&claim).await?;
-        Ok(claimed.into_iter().next())
+        let tasks = &self.context.backends.tasks;
+        let claimed = tasks.claim_pulls(&claim).await?;
+        if claimed.suspects.is_empty() {
+            let task = claimed.tasks.into_iter().next();
+            return Ok(task.map_or(Taken::Nothing, |task| {
+                Taken::Task(Box::new(task), permits, None)
+            }));
+        }
+        drop(permits);
+        let turn = async {
+            let turn = self
+                .suspects
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| no_place())?;
+            Ok::<_, Error>((turn, self.permits().await?))
+        };
+        let (turn, permits) = tokio::select! {
+            turn = turn => turn?,
+            () = self.shutdown.soft.cancelled() => return Ok(Taken::Stopping),
+        };
+        claim.suspects = true;
+        let task = tasks.claim_pulls(&claim).await?.tasks.into_iter().next();
+        Ok(task.map_or(Taken::Nothing, |task| {
+            Taken::Task(Box::new(task), permits, Some(turn))
+        }))
     }
 }

@@ -127,6 +127,7 @@ impl Ingester {
                 raw,
                 slice: slice.clone(),
                 payload: id.clone(),
+                received_at: payload.received_at,
             })
             .collect();
         let origin = Origin {

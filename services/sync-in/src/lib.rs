@@ -12,6 +12,7 @@ mod decode;
 pub mod identify;
 pub mod ingest;
 pub mod intake;
+mod places;
 pub mod prepare;
 mod pull;
 mod read;
@@ -31,6 +32,8 @@ use tokio::sync::Semaphore;
 
 pub use connection::{SourceConnection, Sources};
 pub use ingest::Ingester;
+
+use crate::places::Places;
 
 /// Everything sync-in needs.
 #[derive(Clone)]
@@ -54,6 +57,9 @@ pub struct Settings {
     pub apply_batch: usize,
     /// Raw payloads are kept this long after they came in; `None` keeps them for ever.
     pub keep_raw: Option<Duration>,
+    /// A pull that has worked for this long goes on later, when others wait who have fewer pulls
+    /// at work. Default 30 s.
+    pub turn: Duration,
     /// Pause between two looks for payloads whose worker is gone. Default 10 s.
     pub recovery_interval: Duration,
 }
@@ -65,6 +71,7 @@ impl Default for Settings {
             concurrency: 4,
             apply_batch: ingest::MAX_APPLY,
             keep_raw: None,
+            turn: Duration::from_secs(30),
             recovery_interval: Duration::from_secs(10),
         }
     }
@@ -98,13 +105,15 @@ pub async fn run(context: SyncIn, shutdown: Shutdown) -> Result<()> {
     let queues: Vec<_> = lanes.iter().map(|(_, queue)| queue.clone()).collect();
     context.backends.broker.declare(&queues).await?;
     let context = Arc::new(context);
-    let everybody = Arc::new(Semaphore::new(context.settings.concurrency.max(1)));
+    let everybody = Places::new(context.settings.concurrency);
+    let suspects = Arc::new(Semaphore::new(1));
     let consumers = lanes.into_iter().map(|(source, queue)| {
         consume::run(
             context.clone(),
             source,
             queue,
             everybody.clone(),
+            suspects.clone(),
             shutdown.clone(),
         )
     });

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use serde_json::Value;
 use sluice_connectors::source::StreamInfo;
 use sluice_core::{
-    EntityType, Error, ErrorClass, Hash,
+    EntityType, Error, ErrorClass, Hash, Timestamp,
     record::{CanonicalRecord, RecordRef},
 };
 use sluice_store::raw::PayloadId;
@@ -23,6 +24,8 @@ pub struct Found {
     pub raw: Value,
     pub slice: Arc<Value>,
     pub payload: PayloadId,
+    /// When the source last said so.
+    pub received_at: Timestamp,
 }
 
 /// A raw record, understood as far as possible.
@@ -66,7 +69,28 @@ pub fn page(source: &SourceConnection, stream: &StreamInfo, found: Vec<Found>) -
         .map(|found| record(source, stream, found))
         .collect();
     drop_superseded(&mut prepared);
+    for prepared in &mut prepared {
+        for record in &mut prepared.records {
+            record.modified_at = plausible(record.modified_at, prepared.found.received_at);
+        }
+    }
     prepared
+}
+
+/// How far a source's clock may be ahead of ours.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
+
+/// A modification time that lies ahead (a planned date, a clock that is quite wrong) would make
+/// every edit before it look outdated. What was received was there already, so that is its time at
+/// the latest (promise I6). A clock that is a little ahead orders its own edits well.
+fn plausible(modified_at: Option<Timestamp>, received_at: Timestamp) -> Option<Timestamp> {
+    modified_at.map(|at| {
+        if at > received_at + CLOCK_SKEW {
+            received_at
+        } else {
+            at
+        }
+    })
 }
 
 fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> Prepared {

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,7 @@ use serde_json::Value;
 use sluice_connectors::source::SliceRequest;
 use sluice_core::{
     Error, ErrorClass, Result, Timestamp,
-    retry::{self, Next, RetryPolicy},
+    retry::{self, Next, RetryPolicy, Tried},
     run::{RunCounts, RunKind},
 };
 use sluice_runtime::{Shutdown, metrics as names, telemetry};
@@ -21,10 +21,13 @@ use sluice_store::task::{
     self, Attempt, AttemptError, Checkpoint, PullNext, PullSettlement, PullSpec, PullTask,
     StreamState,
 };
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, MissedTickBehavior},
+};
 use tracing::Instrument;
 
-use crate::{SourceConnection, SyncIn, ingest::Origin, read, reprocess};
+use crate::{SourceConnection, SyncIn, ingest::Origin, places::Place, read, reprocess};
 
 /// How work on a pull ended, when it did not fail.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) enum Ended {
     /// Everything was read; further slices may have been found instead. `calls` are those that
     /// no page counts.
     Done { spawn: Vec<PullSpec>, calls: u64 },
-    /// Shutdown or a paused run: the rest is for later.
+    /// Shutdown, a paused run, or others' turn: the rest is for later.
     Stopped,
 }
 
@@ -54,6 +57,11 @@ pub(crate) struct Pull {
     pub(crate) now: Timestamp,
     /// Calls made so far.
     pub(crate) calls: AtomicU64,
+    /// A suspect's turn; given back with the first progress, which clears it.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Place,
+    /// A page was finished since the claim.
+    progressed: AtomicBool,
 }
 
 /// Works on a claimed pull and settles it.
@@ -61,6 +69,8 @@ pub(crate) async fn run(
     context: Arc<SyncIn>,
     source: Arc<SourceConnection>,
     task: PullTask,
+    place: Place,
+    turn: Option<OwnedSemaphorePermit>,
     shutdown: Shutdown,
 ) {
     let span = tracing::info_span!(
@@ -78,6 +88,9 @@ pub(crate) async fn run(
         shutdown,
         now: Utc::now(),
         calls: AtomicU64::new(0),
+        turn: Mutex::new(turn),
+        place,
+        progressed: AtomicBool::new(false),
     };
     pull.work().instrument(span).await;
 }
@@ -211,7 +224,8 @@ impl Pull {
                 partition,
                 state,
             });
-        self.context
+        let goes_on = self
+            .context
             .backends
             .tasks
             .checkpoint(&Checkpoint {
@@ -221,7 +235,13 @@ impl Pull {
                 counts,
                 lease_for: self.context.settings.lease,
             })
-            .await
+            .await?;
+        self.turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.progressed.store(true, Ordering::Relaxed);
+        Ok(goes_on)
     }
 
     /// Only runs that read on from where the last one stopped may say where the next one starts:
@@ -235,9 +255,12 @@ impl Pull {
             && spec.record.is_none()
     }
 
-    /// Whether to stop at the next page border.
+    /// Whether to stop at the next page border: at shutdown, and when others have waited long
+    /// enough, but never without a step forward.
     pub(crate) fn stopping(&self) -> bool {
+        let progressed = self.progressed.load(Ordering::Relaxed);
         self.shutdown.soft.is_cancelled()
+            || (progressed && self.place.is_due(self.context.settings.turn))
     }
 
     /// Renews the lease while a slow source answers; ends when it is lost.
@@ -269,8 +292,11 @@ impl Pull {
             max_retries: self.task.max_retries,
             ..self.source.connection.spec.retry.clone()
         };
-        let attempts = self.task.retry_count.saturating_add(1);
-        match retry::decide(error, attempts, &policy, &mut rand::rng()) {
+        let tried = Tried {
+            attempts: self.task.retry_count.saturating_add(1),
+            limited_for: self.task.limited_for,
+        };
+        match retry::decide(error, tried, &policy, &mut rand::rng()) {
             Next::RetryAfter(after) => {
                 count_retry(&self.source, error.class());
                 PullNext::Retry { after }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use sluice_connectors::source::Page;
 use sluice_core::{
-    Result,
+    Result, Timestamp,
     run::{RunCounts, RunKind},
 };
 use sluice_runtime::metrics as names;
@@ -186,9 +186,11 @@ async fn keep_page(pull: &Pull, slice: &Arc<Value>, mut page: Page) -> Result<Un
         let origin = pull.origin();
         let records = std::mem::take(&mut page.records);
         let (progress, state) = (page.progress.take(), page.state.take());
+        let received_at = page.received_at;
         let payload = keep_payload(pull, slice, &origin, page).await?;
         let nowhere = PayloadId(String::new());
-        let found = found(records, slice, payload.as_ref().unwrap_or(&nowhere));
+        let payload_id = payload.as_ref().unwrap_or(&nowhere);
+        let found = found(records, slice, payload_id, received_at);
         let stream = &pull.task.spec.stream;
         let prepared = pull
             .context
@@ -299,13 +301,19 @@ async fn finish_page(pull: &Pull, slice: &Arc<Value>, page: Underway) -> Result<
     .await
 }
 
-fn found(records: Vec<Value>, slice: &Arc<Value>, payload: &PayloadId) -> Vec<Found> {
+fn found(
+    records: Vec<Value>,
+    slice: &Arc<Value>,
+    payload: &PayloadId,
+    received_at: Timestamp,
+) -> Vec<Found> {
     records
         .into_iter()
         .map(|raw| Found {
             raw,
             slice: slice.clone(),
             payload: payload.clone(),
+            received_at,
         })
         .collect()
 }

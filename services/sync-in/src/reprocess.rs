@@ -51,6 +51,7 @@ pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
                 raw: record.raw,
                 slice: Arc::new(record.slice),
                 payload: record.payload_id,
+                received_at: record.sync_date,
             })
             .collect();
         let span = tracing::info_span!("page", records = found.len());

@@ -60,13 +60,15 @@ pub fn decide(
 }
 
 /// The key under which a target that knows such keys does a create once: the same for every try
-/// of one version. An update or deletion may follow a create of the same version whose answer was
+/// of one version whose outcome is in doubt, and another one after a refusal, because a target may
+/// repeat what it said to a key without looking at the record again (promise O1). An update or deletion may follow a create of the same version whose answer was
 /// lost, and is another request, which no target takes under the create's key; repeating one is
 /// harmless, so each claim has its own.
 pub fn idempotency_key(task: &PushTask, operation: PushOperation) -> String {
     let key = format!("{}-{}-{}", task.master_id, task.connection_id, task.version);
     match operation {
-        PushOperation::Create => key,
+        PushOperation::Create if task.refusal_count == 0 => key,
+        PushOperation::Create => format!("{key}-r{}", task.refusal_count),
         PushOperation::Update | PushOperation::Delete => {
             format!("{key}-{}-{}", operation.as_str(), task.lease.epoch)
         }
@@ -103,8 +105,10 @@ pub(crate) mod tests {
             parents: Vec::new(),
             link: None,
             unsettled_version: None,
+            refusal_count: 0,
             retry_count: 0,
             max_retries: 3,
+            limited_for: std::time::Duration::ZERO,
             traceparent: None,
         }
     }
@@ -223,6 +227,33 @@ pub(crate) mod tests {
             ..new
         };
         assert_eq!(gate(&never_there), Gate::NothingThere);
+    }
+
+    /// O1: in doubt the same request is repeated; after a refusal it is another one.
+    #[test]
+    fn the_key_of_a_create_changes_with_a_refusal_only() {
+        let key = |task: &PushTask| idempotency_key(task, PushOperation::Create);
+        let first = task(1, "Location");
+        let mut again = PushTask {
+            unsettled_version: Some(3),
+            ..first.clone()
+        };
+        again.lease.epoch = 9;
+        again.retry_count = 2;
+        assert_eq!(key(&first), key(&again));
+        let refused = PushTask {
+            refusal_count: 1,
+            ..first.clone()
+        };
+        assert_ne!(key(&first), key(&refused));
+        let newer = PushTask {
+            version: 4,
+            ..first.clone()
+        };
+        assert_ne!(key(&first), key(&newer));
+        let update = |task: &PushTask| idempotency_key(task, PushOperation::Update);
+        assert_ne!(update(&first), key(&first));
+        assert_ne!(update(&first), update(&again));
     }
 
     #[test]

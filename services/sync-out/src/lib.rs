@@ -26,6 +26,7 @@ use sluice_core::{
 };
 use sluice_runtime::Shutdown;
 use sluice_store::Backends;
+use tokio::sync::Semaphore;
 
 pub use connection::{TargetConnection, Targets};
 
@@ -78,10 +79,15 @@ pub async fn run(context: SyncOut, shutdown: Shutdown) -> Result<()> {
         .collect();
     context.backends.broker.declare(&queues).await?;
     let context = Arc::new(context);
-    let workers = context
-        .targets
-        .all()
-        .map(|target| worker::run(context.clone(), target.clone(), shutdown.clone()));
+    let suspects = Arc::new(Semaphore::new(1));
+    let workers = context.targets.all().map(|target| {
+        worker::run(
+            context.clone(),
+            target.clone(),
+            suspects.clone(),
+            shutdown.clone(),
+        )
+    });
     let work = futures::future::join_all(workers);
     tokio::select! {
         _ = work => {}

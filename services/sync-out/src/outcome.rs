@@ -4,7 +4,7 @@ use rand::Rng;
 use sluice_connectors::target::{Certainty, PushOperation, Receipt};
 use sluice_core::{
     Error, ErrorClass, Hash,
-    retry::{self, Next, RetryPolicy},
+    retry::{self, Next, RetryPolicy, Tried},
     task::PushAction,
 };
 use sluice_store::task::{PushNext, PushTask};
@@ -68,7 +68,11 @@ pub fn failed(
         max_retries: task.max_retries,
         ..policy.clone()
     };
-    match retry::decide(error, task.retry_count.saturating_add(1), &policy, rng) {
+    let tried = Tried {
+        attempts: task.retry_count.saturating_add(1),
+        limited_for: task.limited_for,
+    };
+    match retry::decide(error, tried, &policy, rng) {
         Next::RetryAfter(after) => PushNext::Retry { after },
         Next::SnoozeFor(after) => PushNext::Snooze { after },
         Next::Dead => PushNext::Dead,

@@ -6,7 +6,11 @@ use chrono::Utc;
 use sluice_core::{Error, ErrorClass, Timestamp};
 use sluice_runtime::metrics as names;
 use sluice_store::task::{self, Attempt, AttemptError, PushNext, PushSettlement, PushTask};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
 
 use crate::{
     SyncOut, TargetConnection,
@@ -30,6 +34,8 @@ pub(crate) struct Work {
     pub(crate) started: Instant,
     /// Calls made for it so far; a batch's calls count for its first push.
     pub(crate) calls: u32,
+    /// A suspect's turn: no other suspect begins before this one is settled (promise O8).
+    pub(crate) turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Work {
@@ -40,6 +46,7 @@ impl Work {
             started_at: Utc::now(),
             started,
             calls: 0,
+            turn: None,
         }
     }
 }
@@ -50,6 +57,7 @@ pub(crate) struct Settled {
     settlement: PushSettlement,
     tickets: Vec<Ticket>,
     claimed: Instant,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Settled {
@@ -97,6 +105,7 @@ impl Settled {
             },
             tickets: work.tickets,
             claimed: work.started,
+            turn: work.turn,
         }
     }
 }
@@ -162,10 +171,14 @@ async fn write(
 ) {
     let oldest = batch.iter().map(|settled| settled.claimed).min();
     let give_up = oldest.unwrap_or_else(Instant::now) + context.settings.lease;
-    let (settlements, tickets): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .map(|settled| (settled.settlement, settled.tickets))
-        .unzip();
+    let (mut settlements, mut tickets) = (Vec::new(), Vec::new());
+    // Suspects' turns end with this function.
+    let mut turns = Vec::new();
+    for settled in batch {
+        settlements.push(settled.settlement);
+        tickets.extend(settled.tickets);
+        turns.extend(settled.turn);
+    }
     loop {
         match context.backends.tasks.settle_pushes(&settlements).await {
             Ok(held) => {
@@ -198,7 +211,7 @@ async fn write(
             }
         }
     }
-    desk.ack(tickets.into_iter().flatten().collect());
+    desk.ack(tickets);
 }
 
 /// One outcome that SQL cannot store must not keep the others from being stored (O8).

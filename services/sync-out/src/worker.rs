@@ -8,7 +8,7 @@ use sluice_runtime::{
     Shutdown, metrics as names,
     pace::{Again, Pace},
 };
-use sluice_store::task::{Claim, PushTask};
+use sluice_store::task::{Claim, Claimed, PushTask};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -33,7 +33,12 @@ const SHORT_PAUSE: Duration = Duration::from_millis(1_500);
 const PAUSE_LOOK: Duration = Duration::from_secs(1);
 
 /// Works for one target until shutdown.
-pub(crate) async fn run(context: Arc<SyncOut>, target: Arc<TargetConnection>, shutdown: Shutdown) {
+pub(crate) async fn run(
+    context: Arc<SyncOut>,
+    target: Arc<TargetConnection>,
+    suspects: Arc<Semaphore>,
+    shutdown: Shutdown,
+) {
     let spec = &target.connection.spec;
     let window = window(
         &spec.limits,
@@ -69,6 +74,7 @@ pub(crate) async fn run(context: Arc<SyncOut>, target: Arc<TargetConnection>, sh
         inbox,
         desk,
         outcomes,
+        suspects,
         calls: Arc::new(Semaphore::new(concurrency)),
         shutdown,
     };
@@ -98,6 +104,8 @@ struct Worker {
     inbox: Arc<Inbox>,
     desk: Desk,
     outcomes: mpsc::Sender<Settled>,
+    /// The one suspect that this process works on, over all targets.
+    suspects: Arc<Semaphore>,
     /// Calls in flight to the target.
     calls: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -175,11 +183,17 @@ impl Worker {
             }
             of_task.push(ready.ticket);
         }
-        let Some((tasks, claimed)) = self.claim(ids).await else {
+        let Some((found, claimed)) = self.claim(ids, false).await else {
             self.desk.release(tickets.into_values().flatten().collect());
             return;
         };
-        let work: Vec<_> = tasks
+        let suspects: Vec<_> = found
+            .suspects
+            .into_iter()
+            .map(|id| (id, tickets.remove(&id).unwrap_or_default()))
+            .collect();
+        let work: Vec<_> = found
+            .tasks
             .into_iter()
             .map(|task| {
                 let tickets = tickets.remove(&task.lease.task_id).unwrap_or_default();
@@ -188,6 +202,39 @@ impl Worker {
             .collect();
         // Delivered already, or somebody else's: the messages have nothing to say any more.
         self.desk.ack(tickets.into_values().flatten().collect());
+        self.deliver(work, claimed).await;
+        drop(slot);
+        for (id, tickets) in suspects {
+            self.suspect(id, tickets).await;
+        }
+    }
+
+    /// Works on one push whose last worker died, and on no other meanwhile: what kills this
+    /// process now is this push, and its neighbours are not dragged along (promise O8).
+    async fn suspect(&self, id: TaskId, tickets: Vec<Ticket>) {
+        let turn = tokio::select! {
+            biased;
+            () = self.shutdown.soft.cancelled() => None,
+            turn = self.suspects.clone().acquire_owned() => turn.ok(),
+        };
+        let Some(turn) = turn else {
+            self.desk.release(tickets);
+            return;
+        };
+        match self.claim(vec![id], true).await {
+            None => self.desk.release(tickets),
+            Some((mut found, claimed)) => match found.tasks.pop() {
+                None => self.desk.ack(tickets),
+                Some(task) => {
+                    let mut work = Work::new(task, tickets, claimed);
+                    work.turn = Some(turn);
+                    self.deliver(vec![work], claimed).await;
+                }
+            },
+        }
+    }
+
+    async fn deliver(&self, work: Vec<Work>, claimed: Instant) {
         let delivery = Delivery {
             context: &self.context,
             target: &self.target,
@@ -196,7 +243,6 @@ impl Worker {
             deadlines: Deadlines::new(claimed, self.context.settings.lease),
         };
         deliver::run(&delivery, work).await;
-        drop(slot);
         metrics::histogram!(
             names::PUSH_DURATION,
             "target" => self.target.connection.spec.name.clone()
@@ -206,17 +252,22 @@ impl Worker {
 
     /// Claims, waiting while SQL is away. The time is taken before the claim, so that our idea of
     /// the lease ends before the store's. `None` when shutdown has begun.
-    async fn claim(&self, ids: Vec<TaskId>) -> Option<(Vec<PushTask>, Instant)> {
+    async fn claim(
+        &self,
+        ids: Vec<TaskId>,
+        suspects: bool,
+    ) -> Option<(Claimed<PushTask>, Instant)> {
         let claim = Claim {
             ids,
             owner: self.context.worker.clone(),
             lease: self.context.settings.lease,
+            suspects,
         };
         let mut pace = Pace::new("claiming", &self.shutdown, Duration::ZERO);
         loop {
             let now = Instant::now();
             match self.context.backends.tasks.claim_pushes(&claim).await {
-                Ok(tasks) => return Some((tasks, now)),
+                Ok(claimed) => return Some((claimed, now)),
                 Err(error) => {
                     if !pace.next(Err::<Again, _>(error)).await {
                         return None;

@@ -1,6 +1,6 @@
 //! When to try a task again: a pure function of class, attempts, policy and chance.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,23 @@ pub struct RetryPolicy {
     pub base_delay_ms: u64,
     /// No delay of ours is longer, in milliseconds. Default 300,000 (five minutes).
     pub max_delay_ms: u64,
+    /// A system may answer with nothing but rate limits for this long, in milliseconds; then each
+    /// further one costs an attempt. Default 86,400,000 (a day).
+    pub max_limited_ms: u64,
+    /// Other numbers for errors of some classes.
+    pub classes: BTreeMap<ErrorClass, ClassPolicy>,
+}
+
+/// What is different for one class of errors; the rest is as for the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassPolicy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delay_ms: Option<u64>,
 }
 
 impl Default for RetryPolicy {
@@ -26,12 +43,37 @@ impl Default for RetryPolicy {
             max_retries: 3,
             base_delay_ms: 10_000,
             max_delay_ms: 300_000,
+            max_limited_ms: 24 * 3_600_000,
+            classes: BTreeMap::new(),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The numbers for one class of errors.
+    fn of(&self, class: ErrorClass) -> Self {
+        let own = self.classes.get(&class).cloned().unwrap_or_default();
+        Self {
+            max_retries: own.max_retries.unwrap_or(self.max_retries),
+            base_delay_ms: own.base_delay_ms.unwrap_or(self.base_delay_ms),
+            max_delay_ms: own.max_delay_ms.unwrap_or(self.max_delay_ms),
+            max_limited_ms: self.max_limited_ms,
+            classes: BTreeMap::new(),
         }
     }
 }
 
 /// The longest wait a target can impose with `Retry-After`.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Codes of errors of class `RateLimit` that mean: no call was made, for reasons of our own. They
+/// never cost an attempt and do not count as an answer of the system.
+const OWN_WAITS: [&str; 3] = ["no_time_left", "breaker_open", "limits_unreachable"];
+
+/// Whether a rate limit is our own waiting, and not the system's answer.
+pub fn is_own_wait(code: &str) -> bool {
+    OWN_WAITS.contains(&code)
+}
 
 /// What happens to a task after a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +86,34 @@ pub enum Next {
     Dead,
 }
 
-/// Decides what follows a failure. `attempts` counts this attempt. The target's own wait beats
-/// our backoff, and a rate limit never costs an attempt.
-pub fn decide(error: &Error, attempts: u32, policy: &RetryPolicy, rng: &mut impl Rng) -> Next {
+/// What is known about a failed task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Attempts, this one included.
+    pub attempts: u32,
+    /// How long the system has answered with nothing but rate limits.
+    pub limited_for: Duration,
+}
+
+/// Decides what follows a failure. The system's own wait beats our backoff, and a rate limit costs
+/// no attempt, unless that goes on for too long.
+pub fn decide(error: &Error, tried: Tried, policy: &RetryPolicy, rng: &mut impl Rng) -> Next {
     let asked = error.wait().map(|wait| wait.min(MAX_RETRY_AFTER));
+    let policy = &policy.of(error.class());
+    let Tried {
+        attempts,
+        limited_for,
+    } = tried;
     match error.class() {
-        ErrorClass::RateLimit => Next::SnoozeFor(asked.unwrap_or_else(|| backoff(1, policy, rng))),
+        ErrorClass::RateLimit
+            if is_own_wait(error.code())
+                || limited_for < Duration::from_millis(policy.max_limited_ms) =>
+        {
+            Next::SnoozeFor(asked.unwrap_or_else(|| backoff(1, policy, rng)))
+        }
         ErrorClass::Validation | ErrorClass::NotFound | ErrorClass::Conflict => Next::Dead,
-        ErrorClass::Network
+        ErrorClass::RateLimit
+        | ErrorClass::Network
         | ErrorClass::Timeout
         | ErrorClass::Auth
         | ErrorClass::TargetError
@@ -63,6 +125,21 @@ pub fn decide(error: &Error, attempts: u32, policy: &RetryPolicy, rng: &mut impl
                 Next::RetryAfter(asked.unwrap_or_else(|| backoff(attempts, policy, rng)))
             }
         }
+    }
+}
+
+/// Crashes after which a task is given up: one in company, three alone.
+pub const MAX_CRASHES: u32 = 4;
+
+/// How long a task rests after its worker died for the n-th time (from 1) since its last success;
+/// `None` means: give up. The first time it may have been a neighbour's fault, so it comes back at
+/// once, but alone (promise O8).
+pub fn after_crash(crashes: u32) -> Option<Duration> {
+    match crashes {
+        ..=1 => Some(Duration::ZERO),
+        MAX_CRASHES.. => None,
+        // 10 s, 40 s: whoever watches sees it happen.
+        more => Some(Duration::from_secs(10 << (2 * (more - 2)))),
     }
 }
 
@@ -90,6 +167,13 @@ mod tests {
         rand::rngs::StdRng::seed_from_u64(seed)
     }
 
+    fn tried(attempts: u32) -> Tried {
+        Tried {
+            attempts,
+            limited_for: Duration::ZERO,
+        }
+    }
+
     fn failure(class: ErrorClass) -> Error {
         Error::new(class, "test_failure", "test")
     }
@@ -98,7 +182,7 @@ mod tests {
         /// O5: every delay lies within the policy's bounds.
         #[test]
         fn delays_stay_within_bounds(seed: u64, attempt in 1_u32..100, base in 1_u64..100_000, max in 1_u64..1_000_000) {
-            let policy = RetryPolicy { max_retries: 3, base_delay_ms: base, max_delay_ms: max };
+            let policy = RetryPolicy { base_delay_ms: base, max_delay_ms: max, ..RetryPolicy::default() };
             let delay = backoff(attempt, &policy, &mut rng(seed)).as_millis() as u64;
             prop_assert!(delay <= max);
             prop_assert!(delay >= (base / 2).min(max));
@@ -109,7 +193,7 @@ mod tests {
         fn attempts_are_bounded(seed: u64, attempts in 1_u32..20) {
             let policy = RetryPolicy::default();
             for class in ErrorClass::ALL {
-                let next = decide(&failure(class), attempts, &policy, &mut rng(seed));
+                let next = decide(&failure(class), tried(attempts), &policy, &mut rng(seed));
                 match class {
                     ErrorClass::RateLimit => prop_assert!(matches!(next, Next::SnoozeFor(_))),
                     ErrorClass::Validation | ErrorClass::NotFound | ErrorClass::Conflict =>
@@ -120,18 +204,78 @@ mod tests {
         }
     }
 
+    /// O5: a rate limit without end has an end, a day later by default.
+    #[test]
+    fn rate_limits_cost_attempts_after_a_day() {
+        let policy = RetryPolicy::default();
+        let limited = failure(ErrorClass::RateLimit).retry_after(Duration::from_secs(9));
+        let day = Duration::from_secs(24 * 3600);
+        let after = |limited_for, attempts| {
+            let tried = Tried {
+                attempts,
+                limited_for,
+            };
+            decide(&limited, tried, &policy, &mut rng(1))
+        };
+        let wait = Duration::from_secs(9);
+        let almost = day - Duration::from_secs(1);
+        assert_eq!(after(almost, 99), Next::SnoozeFor(wait));
+        assert_eq!(after(day, 1), Next::RetryAfter(wait));
+        assert_eq!(after(day, policy.max_retries + 1), Next::Dead);
+        let not_made = Error::new(ErrorClass::RateLimit, "breaker_open", "test");
+        let tired = Tried {
+            attempts: 99,
+            limited_for: 9 * day,
+        };
+        let next = decide(&not_made, tired, &policy, &mut rng(1));
+        assert!(matches!(next, Next::SnoozeFor(_)));
+    }
+
+    /// O5: a class has its own numbers where it is given some, and leaves the others alone.
+    #[test]
+    fn classes_have_numbers_of_their_own() {
+        let policy: RetryPolicy = serde_json::from_value(serde_json::json!({
+            "max_retries": 1,
+            "classes": {
+                "timeout": {"max_retries": 5, "base_delay_ms": 7, "max_delay_ms": 7},
+                "auth": {"max_retries": 0},
+            },
+        }))
+        .unwrap();
+        let after =
+            |class, attempts| decide(&failure(class), tried(attempts), &policy, &mut rng(1));
+        let seven = Next::RetryAfter(Duration::from_millis(7));
+        assert!(matches!(after(ErrorClass::Timeout, 5), Next::RetryAfter(_)));
+        assert_eq!(after(ErrorClass::Timeout, 2), seven);
+        assert_eq!(after(ErrorClass::Timeout, 6), Next::Dead);
+        assert_eq!(after(ErrorClass::Auth, 1), Next::Dead);
+        assert!(matches!(after(ErrorClass::Network, 1), Next::RetryAfter(_)));
+        assert_eq!(after(ErrorClass::Network, 2), Next::Dead);
+        let wrong = serde_json::json!({"classes": {"whatever": {}}});
+        assert!(serde_json::from_value::<RetryPolicy>(wrong).is_err());
+    }
+
+    /// O8, C2: a dead worker's tasks come back at once, and one that kills its workers is given up.
+    #[test]
+    fn crashes_are_bounded_and_spread_out() {
+        let rests: Vec<_> = (1..=MAX_CRASHES).map(after_crash).collect();
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(rests, [seconds(0), seconds(10), seconds(40), None]);
+        assert_eq!(after_crash(u32::MAX), None);
+    }
+
     /// O5: what the target asks for wins over our own backoff, within an hour.
     #[test]
     fn retry_after_wins_within_its_cap() {
         let policy = RetryPolicy::default();
         let asked = failure(ErrorClass::TargetError).retry_after(Duration::from_secs(77));
         assert_eq!(
-            decide(&asked, 1, &policy, &mut rng(1)),
+            decide(&asked, tried(1), &policy, &mut rng(1)),
             Next::RetryAfter(Duration::from_secs(77))
         );
         let absurd = failure(ErrorClass::RateLimit).retry_after(Duration::from_secs(1_000_000));
         assert_eq!(
-            decide(&absurd, 1, &policy, &mut rng(1)),
+            decide(&absurd, tried(1), &policy, &mut rng(1)),
             Next::SnoozeFor(MAX_RETRY_AFTER)
         );
     }

@@ -22,7 +22,7 @@ async fn check_room(connection: &mut SqliteConnection, organization: i64) -> Res
     let active = sqlx::query!(
         r#"select count(*) as "count!: i64" from sync_orchestration
         where organization_id = ?1 and state in ('queued', 'running', 'paused')
-            and state <> 'paused'"#,
+            and state <> 'paused' and not background"#,
         organization,
     )
     .fetch_one(connection)

@@ -2,12 +2,15 @@
 
 pub(crate) mod attempts;
 mod claim;
+mod crash;
+mod dependency;
 mod look;
 mod pull;
 mod rescue;
 pub(crate) mod settle;
 mod settle_write;
 mod stage;
+mod unknown;
 
 use std::time::Duration;
 
@@ -20,11 +23,13 @@ use sluice_store::{
     dead_letter::{
         DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
     },
+    dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     task::{
-        Backlog, Checkpoint, Claim, Lease, OutboundChange, PullSettlement, PullTask,
+        Backlog, Checkpoint, Claim, Claimed, Lease, OutboundChange, PullSettlement, PullTask,
         PushSettlement, PushTask, RescueSettings, Rescued, StageQuota, StreamState, TargetSummary,
     },
+    unknown::{UnknownPush, UnknownQuery, Verdict},
 };
 
 use crate::{EmbeddedSql, dead_letter, run};
@@ -73,11 +78,11 @@ impl TaskStore for EmbeddedSql {
         rescue::rescue(self, settings).await
     }
 
-    async fn claim_pulls(&self, claim: &Claim) -> Result<Vec<PullTask>> {
+    async fn claim_pulls(&self, claim: &Claim) -> Result<Claimed<PullTask>> {
         pull::claim(self, claim).await
     }
 
-    async fn claim_pushes(&self, claim: &Claim) -> Result<Vec<PushTask>> {
+    async fn claim_pushes(&self, claim: &Claim) -> Result<Claimed<PushTask>> {
         claim::claim(self, claim).await
     }
 
@@ -141,6 +146,33 @@ impl TaskStore for EmbeddedSql {
 
     async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
         dead_letter::mirror::mark(self, ids).await
+    }
+
+    async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {
+        unknown::list(self, query).await
+    }
+
+    async fn settle_unknown(
+        &self,
+        organization: OrganizationId,
+        id: TaskId,
+        verdict: &Verdict,
+        actor: &str,
+        reason: &str,
+    ) -> Result<()> {
+        unknown::settle(self, organization, id, verdict, actor, reason).await
+    }
+
+    async fn blockers(&self, query: &BlockerQuery) -> Result<Vec<Blocker>> {
+        dependency::blockers(self, query).await
+    }
+
+    async fn blocked_totals(&self) -> Result<Vec<BlockedTotal>> {
+        dependency::totals(self).await
+    }
+
+    async fn look_at_blocked(&self, look: &BlockedLook) -> Result<BlockedFound> {
+        dependency::look(self, look).await
     }
 
     async fn outbound_changes(&self, after: i64, limit: u32) -> Result<Vec<OutboundChange>> {

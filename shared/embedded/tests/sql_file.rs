@@ -48,7 +48,7 @@ async fn push_one(store: &EmbeddedSql) -> [Change; 2] {
     let quota = StageQuota {
         connection_id: one,
         kind: sluice_core::task::TaskKind::Push,
-        class: sluice_core::QueueClass::Normal,
+        priorities: sluice_core::QueueClass::Normal.priorities(),
         limit: 10,
     };
     let staged = store.stage(&[quota]).await.unwrap();
@@ -56,6 +56,7 @@ async fn push_one(store: &EmbeddedSql) -> [Change; 2] {
         .claim_pushes(&claim(&ids(&staged), LONG))
         .await
         .unwrap()
+        .tasks
     {
         let done = settlement(task.lease, delivered(&task, PushAction::Created));
         assert_eq!(store.settle_pushes(&[done]).await.unwrap(), [true]);
@@ -108,7 +109,7 @@ async fn an_unknown_or_changed_migration_is_refused() {
     tamper(&url, "update _sqlx_migrations set checksum = x'00'").await;
     let error = store.migrate().await.unwrap_err();
     assert_eq!(error.code(), "migration_changed");
-    tamper(&url, "update _sqlx_migrations set version = 9999").await;
+    tamper(&url, "update _sqlx_migrations set version = version + 9000").await;
     let error = store.migrate().await.unwrap_err();
     assert_eq!(error.code(), "database_is_newer");
 }

@@ -57,6 +57,11 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64().min(315_360_000.0)
 }
 
+/// Seconds since a time that may be missing, or lie a moment ahead.
+pub(crate) fn duration(seconds: Option<f64>) -> Duration {
+    Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default()
+}
+
 /// A count for an `integer` column; more than it can hold is as good as its greatest value.
 pub(crate) fn int(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)

@@ -14,19 +14,21 @@ use sluice_store::{
     dead_letter::{
         DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
     },
+    dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     master::{Applied, ApplyBatch, MasterQuery, MasterRecord, MigrationStatus, RecordHistory},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     task::{
-        Backlog, Checkpoint, Claim, Lease, OutboundChange, PullSettlement, PullTask,
+        Backlog, Checkpoint, Claim, Claimed, Lease, OutboundChange, PullSettlement, PullTask,
         PushSettlement, PushTask, RescueSettings, Rescued, StageQuota, StreamState, TargetSummary,
     },
+    unknown::{UnknownPush, UnknownQuery, Verdict},
 };
 
 use crate::{
     PostgresSql, dead_letter, error, look,
     master::{apply, catalogue, migrate, query},
     run,
-    task::{claim, lease, pull, rescue, settle, stage},
+    task::{claim, dependency, lease, pull, rescue, settle, stage, unknown},
 };
 
 #[async_trait]
@@ -117,11 +119,11 @@ impl TaskStore for PostgresSql {
         rescue::rescue(&self.pool, settings).await
     }
 
-    async fn claim_pulls(&self, claim: &Claim) -> Result<Vec<PullTask>> {
+    async fn claim_pulls(&self, claim: &Claim) -> Result<Claimed<PullTask>> {
         pull::claim(&self.pool, claim).await
     }
 
-    async fn claim_pushes(&self, claim: &Claim) -> Result<Vec<PushTask>> {
+    async fn claim_pushes(&self, claim: &Claim) -> Result<Claimed<PushTask>> {
         claim::claim(&self.pool, claim).await
     }
 
@@ -185,6 +187,33 @@ impl TaskStore for PostgresSql {
 
     async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
         dead_letter::mirror::mark(&self.pool, ids).await
+    }
+
+    async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {
+        unknown::list(&self.pool, query).await
+    }
+
+    async fn settle_unknown(
+        &self,
+        organization: OrganizationId,
+        id: TaskId,
+        verdict: &Verdict,
+        actor: &str,
+        reason: &str,
+    ) -> Result<()> {
+        unknown::settle(&self.pool, organization, id, verdict, actor, reason).await
+    }
+
+    async fn blockers(&self, query: &BlockerQuery) -> Result<Vec<Blocker>> {
+        dependency::blockers(&self.pool, query).await
+    }
+
+    async fn blocked_totals(&self) -> Result<Vec<BlockedTotal>> {
+        dependency::totals(&self.pool).await
+    }
+
+    async fn look_at_blocked(&self, look: &BlockedLook) -> Result<BlockedFound> {
+        dependency::look(&self.pool, look).await
     }
 
     async fn outbound_changes(&self, after: i64, limit: u32) -> Result<Vec<OutboundChange>> {

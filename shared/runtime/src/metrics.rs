@@ -38,6 +38,13 @@ metrics! {
     QUEUE_TASKS: Gauge = "sluice_queue_tasks";
     /// Age in seconds of the oldest task that is due. Labels: queue.
     QUEUE_OLDEST: Gauge = "sluice_queue_oldest_seconds";
+    /// Pushes that wait for another record. Labels: target.
+    BLOCKED: Gauge = "sluice_blocked_tasks";
+    /// Seconds since when the first of them waits. Labels: target.
+    BLOCKED_OLDEST: Gauge = "sluice_blocked_oldest_seconds";
+    /// Claims whose lease ran out before they were settled: their worker died, or was too slow.
+    /// Labels: outcome (`again`, `given_up`).
+    LEASES_LOST: Counter = "sluice_leases_lost_total";
     /// Attempts that ended in another try. Labels: queue, error_class.
     RETRIES: Counter = "sluice_retries_total";
     /// Dead letters that wait for a person. Labels: target.

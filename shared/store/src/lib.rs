@@ -14,6 +14,7 @@
 pub mod broker;
 pub mod conformance;
 pub mod dead_letter;
+pub mod dependency;
 pub mod master;
 pub mod outcome;
 pub mod plan;
@@ -21,6 +22,7 @@ pub mod raw;
 pub mod raw_codec;
 pub mod run;
 pub mod task;
+pub mod unknown;
 
 use std::sync::Arc;
 

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use sluice_core::{
-    ConnectionId, EntityType, ErrorClass, MasterId, TaskId,
+    ConnectionId, EntityType, ErrorClass, MasterId, TaskId, Timestamp,
     record::RecordRef,
+    retry::is_own_wait,
     task::{AttemptOutcome, PushAction, TaskState},
 };
 
-use crate::task::{AttemptError, Lease, PushNext, PushSettlement};
+use crate::task::{Attempt, AttemptError, Lease, PushNext, PushSettlement};
 
 /// A push task's row, locked.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Held {
     pub intent_version: Option<i32>,
     pub unsettled_version: Option<i32>,
     pub retry_count: u32,
+    pub crash_count: u32,
+    pub refusal_count: u32,
     /// For a task that is to be blocked: whether its parent was linked since the claim. Then nobody
     /// would release it.
     pub parent_linked: bool,
@@ -40,6 +43,10 @@ pub struct Held {
 pub struct Outcome<'a> {
     pub state: TaskState,
     pub retry_count: u32,
+    pub crash_count: u32,
+    pub refusal_count: u32,
+    /// Whether the target asked to slow down; see [`limited`].
+    pub limited: Option<bool>,
     /// Due again after this.
     pub wait: Option<Duration>,
     /// See [`blocking_key`].
@@ -98,6 +105,12 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
     let base = Outcome {
         state: TaskState::Waiting,
         retry_count: held.retry_count,
+        // A retry or a snooze proves nothing: it may be the next one that kills the worker.
+        crash_count: held.crash_count,
+        refusal_count: held.refusal_count.saturating_add(u32::from(
+            error.is_some_and(|error| is_refusal(error.class)),
+        )),
+        limited: limited(error),
         wait: None,
         blocked_on: None,
         delivered_version: held.delivered_version,
@@ -124,6 +137,8 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
                 TaskState::Completed
             },
             retry_count: 0,
+            crash_count: 0,
+            limited: Some(false),
             delivered_version: held.delivered_version.max(Some(*version)),
             intent_version: None,
             unsettled_version: None,
@@ -162,11 +177,14 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         PushNext::Dead if newer(held.intent_version) => Outcome {
             state: TaskState::Pending,
             retry_count: 0,
+            crash_count: held.crash_count.min(1),
             attempt: tried(AttemptOutcome::Dead),
             ..base
         },
         PushNext::Dead => Outcome {
             state: TaskState::Dead,
+            // Whoever replays it gets a suspect, with all tries of one.
+            crash_count: held.crash_count.min(1),
             attempt: tried(AttemptOutcome::Dead),
             dead_letter: Some(used),
             ..base
@@ -186,6 +204,48 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             attempt: tried(AttemptOutcome::Cancelled),
             ..base
         },
+    }
+}
+
+/// What an attempt says about `limited_date`: the time runs on, or begins (`Some(true)`), ends
+/// (`Some(false)`), or stays as it is, because nothing was asked.
+pub fn limited(error: Option<&AttemptError>) -> Option<bool> {
+    let error = error?;
+    match error.class {
+        ErrorClass::RateLimit if is_own_wait(&error.code) => None,
+        class => Some(class == ErrorClass::RateLimit),
+    }
+}
+
+/// Whether the target has looked at the request and will not carry it out.
+fn is_refusal(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::Validation | ErrorClass::NotFound | ErrorClass::Conflict
+    )
+}
+
+/// How a task ends whose workers keep dying (promise O8).
+pub fn worker_died(crashes: u32) -> AttemptError {
+    AttemptError {
+        class: ErrorClass::Internal,
+        code: "worker_died".to_owned(),
+        message: format!(
+            "{crashes} workers in a row died, or lost their lease, while they worked on this task"
+        ),
+        http_status: None,
+    }
+}
+
+/// The last attempt of such a task, as far as anybody knows.
+pub fn fatal_attempt(crashes: u32, worker: Option<String>, now: Timestamp) -> Attempt {
+    Attempt {
+        started_at: now,
+        duration: Duration::ZERO,
+        calls: 0,
+        error: Some(worker_died(crashes)),
+        worker: worker.unwrap_or_default(),
+        trace_id: None,
     }
 }
 
@@ -211,6 +271,8 @@ mod tests {
             intent_version: Some(2),
             unsettled_version: None,
             retry_count: 1,
+            crash_count: 2,
+            refusal_count: 0,
             parent_linked: false,
         }
     }
@@ -291,6 +353,34 @@ mod tests {
             assert_eq!(outcome.state, TaskState::Pending);
             assert_eq!(outcome.dead_letter, None);
             assert!(!settle(&held(), &settlement).state.is_open());
+        }
+    }
+
+    /// O8: only a success clears a suspect; one that is dead begins as a suspect again.
+    #[test]
+    fn a_suspect_is_cleared_by_success_only() {
+        let after = Duration::from_secs(1);
+        let crashes = |next| settle(&held(), &settlement(None, next)).crash_count;
+        assert_eq!(crashes(PushNext::Retry { after }), 2);
+        assert_eq!(crashes(PushNext::Snooze { after }), 2);
+        assert_eq!(crashes(PushNext::Dead), 1);
+        let delivered = PushNext::Delivered {
+            action: PushAction::Created,
+            version: 2,
+            hash: None,
+            external_id: None,
+        };
+        assert_eq!(crashes(delivered), 0);
+    }
+
+    /// O1: what the target refused is counted, what it may have done is not.
+    #[test]
+    fn only_definite_refusals_are_counted() {
+        for class in ErrorClass::ALL {
+            let settlement = settlement(Some(class), PushNext::Dead);
+            let counted = settle(&held(), &settlement).refusal_count == 1;
+            assert!(!(counted && class.may_have_been_applied()), "{class}");
+            assert_eq!(counted, is_refusal(class), "{class}");
         }
     }
 

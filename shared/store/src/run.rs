@@ -25,6 +25,9 @@ pub struct NewRun {
     pub requested_by: String,
     pub max_retries: u32,
     pub traceparent: Option<String>,
+    /// Started by the machinery itself: does not count towards the organization's limit of open
+    /// runs (promise C1).
+    pub background: bool,
 }
 
 /// Answer to [`crate::TaskStore::start_run`].

@@ -18,19 +18,22 @@ use crate::{
     dead_letter::{
         DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
     },
+    dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
+    unknown::{UnknownPush, UnknownQuery, Verdict},
 };
 
-/// How many tasks of one connection and class may be staged now.
+/// How many tasks of one connection and some priorities may be staged now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageQuota {
     pub connection_id: ConnectionId,
     pub kind: TaskKind,
-    pub class: QueueClass,
+    /// First and last, as [`QueueClass::priorities`] gives them.
+    pub priorities: (u8, u8),
     pub limit: u32,
 }
 
-/// Open tasks, counted by connection, kind, class and state.
+/// Open tasks, and those of unknown outcome, counted by connection, kind, class and state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Backlog {
     pub organization_id: OrganizationId,
@@ -58,6 +61,8 @@ pub struct Rescued {
     pub due: u64,
     /// Running tasks whose lease had run out.
     pub leases: u64,
+    /// Those of them that were given up, because their workers keep dying.
+    pub given_up: u64,
     /// Staged tasks whose message was lost.
     pub messages: u64,
     /// Blocked tasks whose parent is linked by now.
@@ -79,6 +84,17 @@ pub struct Claim {
     pub owner: String,
     /// Longer than any call it covers.
     pub lease: Duration,
+    /// Whether suspects may be among them: tasks whose last worker died. Whoever says so works on
+    /// one suspect at a time, so that one which kills its worker drags no other along (promise O8).
+    pub suspects: bool,
+}
+
+/// Answer to a claim, in the order of its ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed<T> {
+    pub tasks: Vec<T>,
+    /// Free, but suspects, and the claim takes none.
+    pub suspects: Vec<TaskId>,
 }
 
 /// A claimed pull.
@@ -97,6 +113,8 @@ pub struct PullTask {
     /// Attempts so far, without this one.
     pub retry_count: u32,
     pub max_retries: u32,
+    /// How long the source has answered with nothing but rate limits.
+    pub limited_for: Duration,
     pub traceparent: Option<String>,
 }
 
@@ -193,9 +211,13 @@ pub struct PushTask {
     /// Oldest version of an earlier intent that may have been carried out without our knowing,
     /// because nobody recorded its outcome or the answer was lost: find out before sending again.
     pub unsettled_version: Option<i32>,
+    /// Definite refusals so far: each makes the next create another request (promise O1).
+    pub refusal_count: u32,
     /// Attempts so far, without this one.
     pub retry_count: u32,
     pub max_retries: u32,
+    /// How long the target has answered with nothing but rate limits.
+    pub limited_for: Duration,
     pub traceparent: Option<String>,
 }
 
@@ -297,7 +319,8 @@ pub enum PushNext {
     Retry {
         after: Duration,
     },
-    /// No attempt used, nothing was sent: the intent is taken back.
+    /// No attempt used, nothing was sent: the intent is taken back. Snoozes with an error of class
+    /// [`ErrorClass::RateLimit`] add up to `limited_for`, until something else happens.
     Snooze {
         after: Duration,
     },
@@ -394,18 +417,22 @@ pub trait TaskStore: Send + Sync + 'static {
     async fn unstage(&self, ids: &[TaskId]) -> Result<u64>;
 
     /// The timer that heals everything: due retries, dead workers, lost messages, parents linked
-    /// meanwhile. All go back to pending.
+    /// meanwhile. All go back to pending, but a task whose worker died rests and is given up as
+    /// [`sluice_core::retry::after_crash`] says: a push as a dead letter `worker_died`, a pull as
+    /// failed. A success, and a pull's checkpoint, begin the count anew.
     async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued>;
 
     // Working
 
     /// Leases those of the named pulls that are pending, staged, or running with an expired lease,
     /// and whose run is running. The others are left out: nothing to do.
-    async fn claim_pulls(&self, claim: &Claim) -> Result<Vec<PullTask>>;
+    /// A task whose lease has just run out is taken over only when it is the first time, and as a
+    /// suspect.
+    async fn claim_pulls(&self, claim: &Claim) -> Result<Claimed<PullTask>>;
 
-    /// The same for pushes, with everything needed to send them, in at most three statements.
+    /// The same for pushes, with everything needed to send them, in at most four statements.
     /// A push whose wanted version is delivered already becomes completed and is left out.
-    async fn claim_pushes(&self, claim: &Claim) -> Result<Vec<PushTask>>;
+    async fn claim_pushes(&self, claim: &Claim) -> Result<Claimed<PushTask>>;
 
     /// Extends leases that are still held; `false` for a lost one.
     async fn renew(&self, leases: &[Lease], by: Duration) -> Result<Vec<bool>>;
@@ -460,6 +487,36 @@ pub trait TaskStore: Send + Sync + 'static {
     async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>>;
 
     async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()>;
+
+    // Unknown outcomes
+
+    /// Pushes that wait for a person to say whether they were carried out.
+    async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>>;
+
+    /// Settles one of them; who did it, and why, is kept as an attempt and in the activity log.
+    ///
+    /// # Errors
+    /// `task_not_unknown` (also another organization's).
+    async fn settle_unknown(
+        &self,
+        organization: OrganizationId,
+        id: TaskId,
+        verdict: &Verdict,
+        actor: &str,
+        reason: &str,
+    ) -> Result<()>;
+
+    // Dependencies
+
+    /// Which records block most.
+    async fn blockers(&self, query: &BlockerQuery) -> Result<Vec<Blocker>>;
+
+    /// Blocked pushes, by target, of all organizations.
+    async fn blocked_totals(&self) -> Result<Vec<BlockedTotal>>;
+
+    /// Looks at some blocked pushes: those that wait for themselves in the end become dead letters
+    /// `dependency_cycle`, and parents that nobody has read are named once, to be fetched.
+    async fn look_at_blocked(&self, look: &BlockedLook) -> Result<BlockedFound>;
 
     // Looking
 

@@ -214,6 +214,7 @@ impl Product {
         Orchestrator {
             backends: self.backends.clone(),
             catalogue: self.catalogue.clone(),
+            streams: Arc::default(),
             settings: sluice_orchestrator::Settings {
                 // All of it, so that the last confirmed publish can be seen.
                 queue_depth: u32::MAX,

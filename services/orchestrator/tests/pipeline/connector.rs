@@ -24,6 +24,11 @@ const MANIFEST: &str = r#"
 version: "6.0.0"
 type: DeclarativeSource
 check: {type: CheckStream, stream_names: [locations]}
+metadata:
+  sluice:
+    streams:
+      - {name: locations, entity_type: Location}
+      - {name: requests, entity_type: ServiceRequest}
 definitions:
   paged: &paged
     type: SimpleRetriever

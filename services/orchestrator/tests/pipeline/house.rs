@@ -11,7 +11,7 @@ use sluice_core::{
 };
 use sluice_embedded::{EmbeddedSql, LocalBroker, SqliteRaw};
 use sluice_orchestrator::{
-    Orchestrator,
+    Orchestrator, SourceStreams,
     plan::{self, RunRequest},
 };
 use sluice_runtime::Shutdown;
@@ -121,6 +121,7 @@ impl House {
         let context = Orchestrator {
             backends: self.backends.clone(),
             catalogue: self.catalogue.clone(),
+            streams: Arc::new(self.streams()),
             settings: sluice_orchestrator::Settings {
                 idle: Duration::from_millis(5),
                 rescue_interval: Duration::from_millis(10),
@@ -132,6 +133,16 @@ impl House {
         let shutdown = self.shutdown.clone();
         self.crew
             .spawn(async move { sluice_orchestrator::run(context, shutdown).await.unwrap() });
+    }
+
+    fn streams(&self) -> SourceStreams {
+        let mut streams = SourceStreams::default();
+        for source in self.sources.all() {
+            let named = source.source.streams().iter();
+            let named = named.filter_map(|s| Some((s.name.clone(), s.entity_type.clone()?)));
+            streams.insert(source.connection.id, named.collect());
+        }
+        streams
     }
 
     pub fn sync_in(&self) -> SyncIn {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use serde_json::{Value, json};
-use sluice_core::run::{RunKind, RunState};
+use sluice_core::{
+    Timestamp,
+    run::{RunKind, RunState},
+};
 use sluice_orchestrator::plan::RunRequest;
 use sluice_store::raw::{InboundState, OutboundState, PayloadKind};
 use sluice_sync_in::intake::{self, Incoming, Kept};
@@ -94,6 +97,26 @@ async fn faulty_records_are_kept_for_review_and_the_rest_goes_on() {
             .any(|(id, code)| id.starts_with("unidentified:") && *code == "source_id_missing"),
         "{failed:?}"
     );
+}
+
+/// I6: a record that says it was changed next year can still be changed today, and an outdated copy
+/// is still outdated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_lies_ahead_does_not_hide_later_edits() {
+    let house = House::open("keeper").await;
+    let version = |name: &str, at: Timestamp| json!({"id": "L1", "name": name, "at": at});
+    let now = Utc::now();
+    let minutes = chrono::TimeDelta::minutes;
+    for (name, at, expected) in [
+        ("planned", now + minutes(300 * 24 * 60), "planned"),
+        ("outdated", now - minutes(60), "planned"),
+        ("edited", now + minutes(1), "edited"),
+    ] {
+        house.system.holds("locations", &[version(name, at)], 10);
+        house.full().await;
+        house.quiet().await;
+        assert_eq!(house.system.names("Location")["src:L1"], expected);
+    }
 }
 
 /// C3: a dry run decides and counts, and writes nothing anywhere.

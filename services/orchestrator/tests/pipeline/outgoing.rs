@@ -1,8 +1,16 @@
 //! From tasks to the target.
 
 use serde_json::{Value, json};
-use sluice_core::task::{AttemptOutcome, PushAction, TaskState};
-use sluice_store::dead_letter::DeadLetterFilter;
+use sluice_core::{
+    run::RunKind,
+    task::{AttemptOutcome, PushAction, TaskState},
+};
+use sluice_orchestrator::plan::RunRequest;
+use sluice_store::{
+    dead_letter::DeadLetterFilter,
+    dependency::{BlockReason, BlockerQuery},
+    run::RunQuery,
+};
 use sluice_testkit::wait_until;
 
 use crate::{
@@ -169,6 +177,56 @@ async fn children_wait_for_their_parents() {
         .find(|body| body["ref"] == "src:R1")
         .unwrap();
     assert_eq!(stored["location"].as_str(), external.as_deref());
+}
+
+/// O7: a parent that was never read is fetched, alone and once, and releases its children; one that
+/// the source does not have either leaves them waiting, for a reason that is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_parent_is_fetched_from_its_source() {
+    let house = House::open("keeper").await;
+    house.system.holds("locations", &locations(3), 10);
+    let requests = [request(1, "L2"), request(2, "L2"), request(3, "L9")];
+    house.system.holds("requests", &requests, 10);
+    let only_requests = RunRequest {
+        streams: vec!["requests".into()],
+        ..house.request(RunKind::Full)
+    };
+    house.run(&only_requests).await;
+    for id in ["R1", "R2"] {
+        wait_until(PATIENCE, || async {
+            push_state(&house, "ServiceRequest", id).await == TaskState::Completed
+        })
+        .await;
+    }
+    assert_eq!(house.system.names("Location").len(), 1);
+    let fetches = async || {
+        let query = RunQuery {
+            organization_id: house.organization,
+            flow: None,
+            state: None,
+            after: None,
+            limit: 10,
+        };
+        let runs = house.backends.tasks.runs(&query).await.unwrap();
+        let fetches = runs
+            .into_iter()
+            .filter(|run| run.requested_by == "dependency");
+        fetches.collect::<Vec<_>>()
+    };
+    wait_until(PATIENCE, || async {
+        let runs = fetches().await;
+        runs.len() == 2 && runs.iter().all(|run| run.state.is_final())
+    })
+    .await;
+    let query = BlockerQuery {
+        organization_id: house.organization,
+        connection_id: None,
+        limit: 10,
+    };
+    let blockers = house.backends.tasks.blockers(&query).await.unwrap();
+    assert_eq!(blockers.len(), 1);
+    assert_eq!(&*blockers[0].record, "src/Location/L9");
+    assert_eq!(blockers[0].reason, BlockReason::Unseen);
 }
 
 /// A link that points nowhere is looked up by our reference, then the record is made anew.

@@ -7,6 +7,7 @@ use sluice_testkit::wait_until;
 use crate::{
     house::{House, PATIENCE},
     incoming::locations,
+    system::Fault,
 };
 
 /// SIGTERM under load loses and repeats nothing: the rest is done after the next start.
@@ -62,6 +63,38 @@ async fn a_crash_in_the_middle_loses_and_doubles_nothing() {
     assert_eq!(house.system.writes("POST"), 400, "no create was repeated");
     for id in ["L0", "L199", "L399"] {
         assert_eq!(house.history("Location", id).await.versions.len(), 1);
+    }
+}
+
+/// O8, O1: what was in the hands of a dead worker is worked on one by one, so that one of them
+/// which kills its worker drags no other along; and what it had sent is found, not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_its_pushes_go_alone() {
+    let mut house = House::build("scripted", "keeper").await;
+    house.lease = std::time::Duration::from_secs(1);
+    house.start_orchestrator();
+    house.start_sync_in();
+    house.system.script().faults.extend([Fault::AnswerLost; 4]);
+    house.system.holds("locations", &locations(4), 10);
+    house.full().await;
+    house.start_sync_out();
+    wait_until(PATIENCE, || async { house.system.writes("POST") == 4 }).await;
+    house.crash().await;
+    house.start_orchestrator();
+    house.start_sync_out();
+    house.quiet().await;
+    assert_eq!(house.system.names("Location").len(), 4);
+    assert_eq!(house.system.writes("POST"), 4, "no create was repeated");
+    // A batch would have asked for all of them in one call.
+    assert_eq!(house.system.script().lookups, 4);
+    // Success clears them: the next change is a batch again.
+    for n in 0..4 {
+        assert_eq!(
+            house.history("Location", &format!("L{n}")).await.pushes[0]
+                .attempts
+                .len(),
+            1
+        );
     }
 }
 

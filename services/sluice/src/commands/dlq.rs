@@ -6,6 +6,7 @@ use serde_json::json;
 use sluice_core::{EntityType, Error, Result};
 use sluice_store::dead_letter::{DeadLetterDetail, DeadLetterFilter, DeadLetterState};
 
+use super::actor;
 use crate::{
     cli::{Cli, DlqCommand, DlqFilter, OutputFormat},
     context::Context,
@@ -154,11 +155,6 @@ fn confirm(filter: &DeadLetterFilter, yes: bool, verb: &str) -> Result<()> {
     } else {
         Err(refused())
     }
-}
-
-fn actor() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    format!("cli:{user}")
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

@@ -12,3 +12,10 @@ pub mod record;
 pub mod run;
 pub mod standin;
 pub mod targets;
+pub mod unknown;
+
+/// Who acts, as kept with what was done.
+fn actor() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    format!("cli:{user}")
+}

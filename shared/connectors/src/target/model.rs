@@ -68,6 +68,9 @@ pub(super) enum Write {
     #[serde(rename = "BatchWrite")]
     Batch {
         batch_size: usize,
+        /// Bytes that the entries of one call have together; a larger entry goes alone.
+        #[serde(default)]
+        batch_bytes: Option<usize>,
         requester: Box<Requester>,
         /// What is sent per record; the whole body by default.
         #[serde(default)]

@@ -83,6 +83,19 @@ impl Refusal {
         }
     }
 
+    /// Whether the system refuses a call because of a record in it, before carrying anything out.
+    /// A "not found" counts only in its own words: a bare one may be about the address, and then
+    /// every smaller call would be refused alike.
+    pub(super) fn blames_a_record(&self) -> bool {
+        match self.outcome {
+            Outcome::Exists | Outcome::ParentMissing => true,
+            Outcome::Class(ErrorClass::NotFound) => self.by_rule,
+            Outcome::Class(class) => {
+                matches!(class, ErrorClass::Validation | ErrorClass::Conflict)
+            }
+        }
+    }
+
     /// The system says, in its own words, that the record is not there.
     pub(super) fn says_missing(&self) -> bool {
         self.by_rule && self.outcome == Outcome::Class(ErrorClass::NotFound)

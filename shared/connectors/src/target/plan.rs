@@ -53,6 +53,7 @@ pub(super) struct RecordWrite {
 #[derive(Debug)]
 pub(super) struct BatchWrite {
     pub(super) batch_size: usize,
+    pub(super) batch_bytes: Option<usize>,
     pub(super) requester: Requester,
     pub(super) item: JsonTemplate,
     pub(super) results: Box<ResultSelector>,

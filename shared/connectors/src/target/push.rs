@@ -179,7 +179,8 @@ async fn batches(
         }
     }
     // Last first, so that `pop` keeps the order.
-    let mut waiting: Vec<&[(usize, Value)]> = ready.chunks(write.batch_size).rev().collect();
+    let mut waiting = chunks(&ready, write.batch_size, write.batch_bytes);
+    waiting.reverse();
     let mut stopped: Option<Refusal> = None;
     while let Some(chunk) = waiting.pop() {
         if let Some(refusal) = &stopped {
@@ -210,11 +211,9 @@ async fn batches(
                     set(&mut results, *index, result);
                 }
             }
-            // The whole call was refused because of its content, so nothing was carried out:
+            // The whole call was refused because of a record in it, so nothing was carried out:
             // halve it until the record at fault stands alone.
-            Err(refusal)
-                if refusal.outcome == Outcome::Class(ErrorClass::Validation) && chunk.len() > 1 =>
-            {
+            Err(refusal) if chunk.len() > 1 && refusal.blames_a_record() => {
                 let (first, second) = chunk.split_at(chunk.len() / 2);
                 waiting.extend([second, first]);
             }
@@ -240,6 +239,31 @@ async fn batches(
         .collect()
 }
 
+/// Cuts entries into calls, in order: few enough, and small enough together. An entry that is too
+/// large by itself goes alone, and the system judges it.
+fn chunks(entries: &[(usize, Value)], most: usize, bytes: Option<usize>) -> Vec<&[(usize, Value)]> {
+    let Some(bytes) = bytes else {
+        return entries.chunks(most).collect();
+    };
+    let mut chunks = Vec::new();
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let fitting = rest
+            .iter()
+            .take(most)
+            .take_while(|(_, entry)| {
+                size += entry.to_string().len();
+                size <= bytes
+            })
+            .count();
+        let (chunk, others) = rest.split_at(fitting.max(1));
+        chunks.push(chunk);
+        rest = others;
+    }
+    chunks
+}
+
 fn set(
     results: &mut [Option<Result<Written, Refusal>>],
     index: usize,
@@ -258,4 +282,35 @@ fn unproven(answer: Error) -> Error {
     )
     .hint("give the delete a response filter with the target's own code and outcome not_found")
     .caused_by(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        /// Every entry travels once, in order; no call has too many or too much, unless one entry
+        /// alone is too much; and none could have taken the first entry of the next.
+        #[test]
+        fn calls_are_filled_up_to_their_bounds(
+            sizes in proptest::collection::vec(0_usize..60, 0..60), most in 1_usize..9, bytes in 10_usize..100,
+        ) {
+            let entries: Vec<_> = sizes.iter().map(|size| json!("x".repeat(*size))).enumerate().collect();
+            let size = |entry: &(usize, Value)| entry.1.to_string().len();
+            let cut = chunks(&entries, most, Some(bytes));
+            prop_assert_eq!(cut.concat(), entries.clone());
+            for (chunk, next) in cut.iter().zip(cut.iter().skip(1).map(|next| Some(&next[0])).chain([None])) {
+                let total: usize = chunk.iter().map(size).sum();
+                prop_assert!(chunk.len() <= most);
+                prop_assert!(total <= bytes || chunk.len() == 1);
+                if let Some(next) = next {
+                    prop_assert!(chunk.len() == most || total + size(next) > bytes);
+                }
+            }
+            prop_assert_eq!(chunks(&entries, most, None).len(), entries.len().div_ceil(most));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Both shipped targets against a server that answers as their README says.
 
+mod batches;
 mod lessen360;
 mod loading;
 mod one;

@@ -25,7 +25,9 @@ pub(crate) async fn start(sql: &EmbeddedSql, new: &NewRun) -> Result<StartedRun>
         return Ok(StartedRun { id, existed: true });
     }
     check_connection(&mut tx, new).await?;
-    check_room(&mut tx, new.organization_id.0).await?;
+    if !new.background {
+        check_room(&mut tx, new.organization_id.0).await?;
+    }
     let id = insert(&mut tx, new).await?;
     open_step(&mut tx, id, 1).await?;
     log(
@@ -87,8 +89,9 @@ async fn insert(connection: &mut SqliteConnection, new: &NewRun) -> Result<i64> 
     let since = new.since.map(|since| since.timestamp_micros());
     let id = sqlx::query!(
         r#"insert into sync_orchestration (organization_id, flow, connection_id, kind, state,
-            dry_run, since, record, requested_by, max_retries, traceparent, created_date)
-        values (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            dry_run, since, record, requested_by, max_retries, traceparent, created_date,
+            background)
+        values (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         returning id as "id!: i64""#,
         new.organization_id.0,
         new.flow,
@@ -101,6 +104,7 @@ async fn insert(connection: &mut SqliteConnection, new: &NewRun) -> Result<i64> 
         new.max_retries,
         new.traceparent,
         now,
+        new.background,
     )
     .fetch_one(&mut *connection)
     .await

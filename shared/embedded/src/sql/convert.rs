@@ -16,6 +16,12 @@ pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
+/// The time since then; none when there is no then, or it lies ahead.
+pub(crate) fn since(then: Option<i64>) -> Duration {
+    let passed = then.map_or(0, |then| now().saturating_sub(then));
+    Duration::from_micros(u64::try_from(passed).unwrap_or_default())
+}
+
 /// A stored value that no version of Sluice wrote.
 pub(crate) fn unreadable(what: &'static str) -> Error {
     Error::internal(

@@ -4,24 +4,27 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use sluice_core::{ConnectionId, MasterId, OrganizationId, Result, TaskId, record::RecordRef};
-use sluice_store::task::{Claim, Lease, ParentLink, PushTask, TargetLink};
+use sluice_store::task::{Claim, Claimed, Lease, ParentLink, PushTask, TargetLink};
 use sqlx::SqliteConnection;
 
 use crate::{
     master::status,
     sql::{
         EmbeddedSql,
-        convert::{from_json, hash_option, micros, now, number, priority, to_json},
+        convert::{from_json, hash_option, micros, now, number, priority, since, to_json},
         failed,
     },
 };
 
 /// Two statements: lease what is free, read what is needed to send it. An intent that is still
 /// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
-/// delivery (promise O1).
-pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Vec<PushTask>> {
+/// delivery (promise O1). A third one finds out whether what was left out are suspects.
+pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Claimed<PushTask>> {
     if claim.ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Claimed {
+            tasks: Vec::new(),
+            suspects: Vec::new(),
+        });
     }
     let ids = to_json(&claim.ids)?;
     let now = now();
@@ -35,20 +38,28 @@ pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Vec<PushTa
                 else coalesce(unsettled_version, intent_version) end,
             intent_version = case when delivered_version >= wanted_version then null
                 else wanted_version end,
+            crash_count = crash_count + (state = 'running'),
             lease_owner = ?2, lease_epoch = lease_epoch + 1, lease_until = ?3,
             staged_date = null, modified_date = ?4
         where kind = 'push' and id in (select value from json_each(?1))
-            and (state in ('pending', 'staged') or (state = 'running' and lease_until < ?4))
+            and ((state in ('pending', 'staged') and (crash_count = 0 or ?5))
+                or (state = 'running' and lease_until < ?4 and crash_count = 0 and ?5))
         returning id as "id!: i64", state = 'completed' as "completed!: bool",
             master_data_id as "master_id!: i64""#,
         ids,
         claim.owner,
         until,
         now,
+        claim.suspects,
     )
     .fetch_all(&mut *tx)
     .await
     .map_err(failed)?;
+    let suspects = if leased.len() < claim.ids.len() && !claim.suspects {
+        suspects(&mut tx, &ids, "push", now).await?
+    } else {
+        Vec::new()
+    };
     let completed: Vec<_> = leased
         .iter()
         .filter(|row| row.completed)
@@ -62,7 +73,33 @@ pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Vec<PushTa
         .collect();
     let mut tasks = load(&mut tx, &running).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(claim.ids.iter().filter_map(|id| tasks.remove(id)).collect())
+    Ok(Claimed {
+        tasks: claim.ids.iter().filter_map(|id| tasks.remove(id)).collect(),
+        suspects,
+    })
+}
+
+/// Those of the named tasks that a claim which takes suspects would get.
+pub(super) async fn suspects(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    kind: &str,
+    now: i64,
+) -> Result<Vec<TaskId>> {
+    let rows = sqlx::query!(
+        r#"select id as "id!: i64" from sync_queue
+        where id in (select value from json_each(?1)) and kind = ?2
+            and ((state in ('pending', 'staged') and crash_count > 0)
+                or (state = 'running' and lease_until < ?3 and crash_count = 0))
+        order by id"#,
+        ids,
+        kind,
+        now,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    Ok(rows.into_iter().map(|row| TaskId(row.id)).collect())
 }
 
 /// The rare claim of what was delivered already is a change of outcome too.
@@ -109,6 +146,7 @@ async fn load(
             l.external_id as "external_id?: String", l.pushed_version as "pushed_version?: i64",
             l.pushed_hash as "pushed_hash?: String", q.unsettled_version as "unsettled?: i64",
             q.retry_count as "retry_count!: i64", q.max_retries as "max_retries!: i64",
+            q.refusal_count as "refusal_count!: i64", q.limited_date as "limited?: i64",
             q.traceparent as "traceparent?: String",
             (select json_group_array(json_array(p.value ->> 'entity_type', p.value ->> 'source_id',
                     pl.external_id))
@@ -160,8 +198,10 @@ async fn load(
                 parents: parents(&row.parents)?,
                 link,
                 unsettled_version: row.unsettled.map(number).transpose()?,
+                refusal_count: number(row.refusal_count)?,
                 retry_count: number(row.retry_count)?,
                 max_retries: number(row.max_retries)?,
+                limited_for: since(row.limited),
                 traceparent: row.traceparent,
             };
             Ok((task.lease.task_id, task))

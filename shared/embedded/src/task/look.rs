@@ -27,6 +27,7 @@ pub(super) async fn backlog(sql: &EmbeddedSql) -> Result<Vec<Backlog>> {
             union all select * from sync_queue where state = 'staged'
             union all select * from sync_queue where state = 'running'
             union all select * from sync_queue where state = 'waiting'
+            union all select * from sync_queue where state = 'unknown'
         )
         group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5"#
     )

@@ -6,31 +6,34 @@ use sluice_core::{
     run::{RunCounts, RunKind},
     task::{AttemptOutcome, TaskState},
 };
-use sluice_store::task::{
-    Checkpoint, Claim, Lease, PullNext, PullSettlement, PullSpec, PullTask, StreamState,
+use sluice_store::{
+    outcome::limited,
+    task::{
+        Checkpoint, Claim, Claimed, Lease, PullNext, PullSettlement, PullSpec, PullTask,
+        StreamState,
+    },
 };
 use sqlx::SqliteConnection;
 
-use super::attempts;
+use super::{attempts, claim::suspects};
 use crate::sql::{
     EmbeddedSql,
-    convert::{from_json, micros, now, number, to_json, word},
+    convert::{from_json, micros, now, number, since, to_json, word},
     failed,
 };
 
-pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Vec<PullTask>> {
-    if claim.ids.is_empty() {
-        return Ok(Vec::new());
-    }
+pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Claimed<PullTask>> {
     let ids = to_json(&claim.ids)?;
     let now = now();
     let until = now.saturating_add(micros(claim.lease));
     let mut tx = sql.begin().await?;
     let leased = sqlx::query!(
         r#"update sync_queue set state = 'running', lease_owner = ?2,
+            crash_count = crash_count + (state = 'running'),
             lease_epoch = lease_epoch + 1, lease_until = ?3, staged_date = null, modified_date = ?4
         where kind = 'pull' and id in (select value from json_each(?1))
-            and (state in ('pending', 'staged') or (state = 'running' and lease_until < ?4))
+            and ((state in ('pending', 'staged') and (crash_count = 0 or ?5))
+                or (state = 'running' and lease_until < ?4 and crash_count = 0 and ?5))
             and exists (select 1 from sync_orchestration r
                 where r.id = sync_queue.run_id and r.state = 'running')
         returning id as "id!: i64""#,
@@ -38,14 +41,20 @@ pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Vec<PullTa
         claim.owner,
         until,
         now,
+        claim.suspects,
     )
     .fetch_all(&mut *tx)
     .await
     .map_err(failed)?;
+    let suspects = if leased.len() < claim.ids.len() && !claim.suspects {
+        suspects(&mut tx, &ids, "pull", now).await?
+    } else {
+        Vec::new()
+    };
     let ids: Vec<i64> = leased.iter().map(|row| row.id).collect();
     let tasks = load(&mut tx, &ids).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(tasks)
+    Ok(Claimed { tasks, suspects })
 }
 
 async fn load(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<PullTask>> {
@@ -56,7 +65,7 @@ async fn load(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Pull
             r.id as "run_id!: i64", r.kind as "run_kind!: String", r.flow as "flow!: String",
             q.spec as "spec!: String", q.progress as "progress?: String",
             q.retry_count as "retry_count!: i64", q.max_retries as "max_retries!: i64",
-            q.traceparent as "traceparent?: String"
+            q.limited_date as "limited?: i64", q.traceparent as "traceparent?: String"
         from sync_queue q join sync_orchestration r on r.id = q.run_id
         where q.id in (select value from json_each(?1)) order by q.priority, q.id"#,
         ids,
@@ -80,6 +89,7 @@ async fn load(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Pull
             progress: row.progress.as_deref().map(from_json).transpose()?,
             retry_count: number(row.retry_count)?,
             max_retries: number(row.max_retries)?,
+            limited_for: since(row.limited),
             traceparent: row.traceparent,
         })
     })
@@ -120,7 +130,9 @@ pub(super) async fn checkpoint(sql: &EmbeddedSql, checkpoint: &Checkpoint) -> Re
     let (progress, now) = (to_json(&checkpoint.progress)?, now());
     let until = now.saturating_add(micros(checkpoint.lease_for));
     sqlx::query!(
-        "update sync_queue set progress = ?2, lease_until = ?3, modified_date = ?4 where id = ?1",
+        "update sync_queue set progress = ?2, lease_until = ?3, crash_count = 0,
+            limited_date = null, modified_date = ?4
+        where id = ?1",
         checkpoint.lease.task_id.0,
         progress,
         until,
@@ -168,9 +180,12 @@ pub(super) async fn settle(sql: &EmbeddedSql, settlement: &PullSettlement) -> Re
     let class = error.map(|error| error.class.as_str());
     let code = error.map(|error| &error.code);
     let message = error.map(|error| &error.message);
+    let limited = limited(error);
     sqlx::query!(
         "update sync_queue set state = ?2, retry_count = ?3, next_retry_time = ?4,
-            error_class = ?5, error_code = ?6, error_message = ?7, lease_owner = null,
+            error_class = ?5, error_code = ?6, error_message = ?7,
+            limited_date = case when ?9 is null then limited_date
+                when ?9 then coalesce(limited_date, ?8) end, lease_owner = null,
             lease_until = null, modified_date = ?8
         where id = ?1",
         lease.task_id.0,
@@ -181,6 +196,7 @@ pub(super) async fn settle(sql: &EmbeddedSql, settlement: &PullSettlement) -> Re
         code,
         message,
         now,
+        limited,
     )
     .execute(&mut *tx)
     .await

@@ -5,13 +5,14 @@ use std::time::Duration;
 use sluice_core::Result;
 use sluice_store::task::{RescueSettings, Rescued};
 
+use super::crash;
 use crate::sql::{
     EmbeddedSql,
     convert::{micros, now},
     failed,
 };
 
-/// Four statements, each limited, each on an index of its own. What is found goes back to
+/// Four looks, each limited, each on an index of its own. What is found goes back to
 /// pending; an intent of a dead worker stays, so that the next claim sees it.
 pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Result<Rescued> {
     let now = now();
@@ -28,17 +29,7 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     .execute(&mut *tx)
     .await
     .map_err(failed)?;
-    let leases = sqlx::query!(
-        "update sync_queue set state = 'pending', lease_owner = null, lease_until = null,
-            modified_date = ?1
-        where id in (select id from sync_queue where state = 'running' and lease_until < ?1
-            order by lease_until limit ?2)",
-        now,
-        limit,
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(failed)?;
+    let (leases, given_up) = crash::heal(&mut tx, now, limit).await?;
     let messages = sqlx::query!(
         "update sync_queue set state = 'pending', staged_date = null, modified_date = ?1
         where id in (select id from sync_queue where state = 'staged' and staged_date <= ?3
@@ -74,7 +65,8 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     tx.commit().await.map_err(failed)?;
     Ok(Rescued {
         due: due.rows_affected(),
-        leases: leases.rows_affected(),
+        leases,
+        given_up,
         messages: messages.rows_affected(),
         unblocked: unblocked.rows_affected(),
     })

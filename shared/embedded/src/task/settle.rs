@@ -32,7 +32,17 @@ pub(super) async fn settle(sql: &EmbeddedSql, settlements: &[PushSettlement]) ->
         return Ok(Vec::new());
     }
     let mut tx = sql.begin().await?;
-    let held = load(&mut tx, settlements).await?;
+    let answers = settle_once(&mut tx, settlements).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(answers)
+}
+
+/// Settles in a transaction of the caller.
+pub(super) async fn settle_once(
+    connection: &mut SqliteConnection,
+    settlements: &[PushSettlement],
+) -> Result<Vec<bool>> {
+    let held = load(connection, settlements).await?;
     let mut settled = Vec::new();
     let mut seen = BTreeSet::new();
     let mut answers = Vec::with_capacity(settlements.len());
@@ -54,7 +64,7 @@ pub(super) async fn settle(sql: &EmbeddedSql, settlements: &[PushSettlement]) ->
     if settled.is_empty() {
         return Ok(answers);
     }
-    write::tasks(&mut tx, &settled).await?;
+    write::tasks(connection, &settled).await?;
     let tries: Vec<_> = settled
         .iter()
         .filter_map(|one| {
@@ -69,13 +79,12 @@ pub(super) async fn settle(sql: &EmbeddedSql, settlements: &[PushSettlement]) ->
             ))
         })
         .collect();
-    attempts::write(&mut tx, &tries).await?;
-    write::links(&mut tx, &settled).await?;
-    write::release_children(&mut tx, &settled).await?;
-    dead_letter::write::bury(&mut tx, &settled).await?;
-    dead_letter::write::resolve(&mut tx, &settled).await?;
-    write::records(&mut tx, &settled).await?;
-    tx.commit().await.map_err(failed)?;
+    attempts::write(connection, &tries).await?;
+    write::links(connection, &settled).await?;
+    write::release_children(connection, &settled).await?;
+    dead_letter::write::bury(connection, &settled).await?;
+    dead_letter::write::resolve(connection, &settled).await?;
+    write::records(connection, &settled).await?;
     Ok(answers)
 }
 
@@ -109,7 +118,8 @@ async fn load(
             m.entity_type as "entity_type!: String", m.source_id as "source_id!: String",
             q.wanted_version as "wanted!: i64", q.intent_version as "intent?: i64",
             q.unsettled_version as "unsettled?: i64", q.delivered_version as "delivered?: i64",
-            q.retry_count as "retry_count!: i64",
+            q.retry_count as "retry_count!: i64", q.crash_count as "crash_count!: i64",
+            q.refusal_count as "refusal_count!: i64",
             exists (select 1 from sync_master_data pm
                 join links pl on pl.master_data_id = pm.id and pl.connection_id = q.connection_id
                 where pm.source_connection_id = m.source_connection_id
@@ -141,6 +151,8 @@ async fn load(
             intent_version: row.intent.map(number).transpose()?,
             unsettled_version: row.unsettled.map(number).transpose()?,
             retry_count: number(row.retry_count)?,
+            crash_count: number(row.crash_count)?,
+            refusal_count: number(row.refusal_count)?,
             parent_linked: row.parent_linked,
         };
         Ok((number(row.position)?, held))

@@ -33,6 +33,9 @@ pub(super) async fn tasks(
                 outcome.error.map(|error| error.class.as_str()),
                 outcome.error.map(|error| &error.code),
                 outcome.error.map(|error| &error.message),
+                outcome.crash_count,
+                outcome.refusal_count,
+                outcome.limited,
             ])
         })
         .collect();
@@ -45,7 +48,11 @@ pub(super) async fn tasks(
             unsettled_version = j.value ->> 3, delivered_version = j.value ->> 4,
             retry_count = j.value ->> 5, next_retry_time = j.value ->> 6,
             blocked_on = j.value ->> 7, error_class = j.value ->> 8, error_code = j.value ->> 9,
-            error_message = j.value ->> 10, lease_owner = null, lease_until = null,
+            error_message = j.value ->> 10, crash_count = j.value ->> 11,
+            refusal_count = j.value ->> 12,
+            limited_date = case when j.value ->> 13 is null then limited_date
+                when j.value ->> 13 then coalesce(limited_date, ?2) end,
+            lease_owner = null, lease_until = null,
             staged_date = null, change_sequence = (select top from base) + j.key + 1,
             modified_date = ?2
         from json_each(?1) j

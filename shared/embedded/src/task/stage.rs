@@ -16,7 +16,7 @@ pub(super) async fn stage(sql: &EmbeddedSql, quotas: &[StageQuota]) -> Result<Ve
     let mut staged = Vec::new();
     let mut tx = sql.begin().await?;
     for quota in quotas.iter().filter(|quota| quota.limit > 0) {
-        let (from, to) = quota.class.priorities();
+        let (from, to) = quota.priorities;
         let (kind, now) = (quota.kind.as_str(), now());
         staged.extend(
             sqlx::query!(

@@ -33,7 +33,7 @@ async fn lock_organization(
 async fn check_room(connection: &mut PgConnection, organization: i64) -> Result<(), Failure> {
     let active = sqlx::query_scalar!(
         r#"select count(*) as "count!" from sync_orchestration
-        where organization_id = $1 and state in ('queued', 'running')"#,
+        where organization_id = $1 and state in ('queued', 'running') and not background"#,
         organization,
     )
     .fetch_one(connection)

@@ -28,7 +28,9 @@ async fn start_once(connection: &mut PgConnection, new: &NewRun) -> Result<Start
         return Ok(StartedRun { id, existed: true });
     }
     check_connection(connection, new).await?;
-    check_room(connection, new.organization_id.0).await?;
+    if !new.background {
+        check_room(connection, new.organization_id.0).await?;
+    }
     let id = insert(connection, new).await?;
     open_step(connection, id, 1).await?;
     let detail = format!("requested by {}", new.requested_by);
@@ -81,8 +83,8 @@ async fn check_connection(connection: &mut PgConnection, new: &NewRun) -> Result
 async fn insert(connection: &mut PgConnection, new: &NewRun) -> Result<i64, Failure> {
     let id = sqlx::query_scalar!(
         "insert into sync_orchestration (organization_id, flow, connection_id, kind, state,
-            dry_run, since, record, requested_by, max_retries, traceparent)
-        values ($1, $2, $3, $4, 'queued', $5, $6, $7, $8, $9, $10)
+            dry_run, since, record, requested_by, max_retries, traceparent, background)
+        values ($1, $2, $3, $4, 'queued', $5, $6, $7, $8, $9, $10, $11)
         returning id",
         new.organization_id.0,
         new.flow,
@@ -94,6 +96,7 @@ async fn insert(connection: &mut PgConnection, new: &NewRun) -> Result<i64, Fail
         new.requested_by,
         int(new.max_retries),
         new.traceparent,
+        new.background,
     )
     .fetch_one(&mut *connection)
     .await?;

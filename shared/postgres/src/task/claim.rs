@@ -4,21 +4,24 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use sluice_core::{ConnectionId, MasterId, OrganizationId, Result, TaskId, record::RecordRef};
-use sluice_store::task::{Claim, Lease, ParentLink, PushTask, TargetLink};
+use sluice_store::task::{Claim, Claimed, Lease, ParentLink, PushTask, TargetLink};
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
-    convert::{count, from_json, hash_option, priority, seconds},
+    convert::{count, duration, from_json, hash_option, priority, seconds},
     error::{Failure, transaction},
     master::status,
 };
 
 /// Two statements: lease what is free, read what is needed to send it. An intent that is still
 /// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
-/// delivery (promise O1).
-pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PushTask>> {
+/// delivery (promise O1). A third one finds out whether what was left out are suspects.
+pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Claimed<PushTask>> {
     if claim.ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Claimed {
+            tasks: Vec::new(),
+            suspects: Vec::new(),
+        });
     }
     transaction!(pool, connection => claim_once(connection, claim).await)
 }
@@ -26,15 +29,17 @@ pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PushTask>>
 async fn claim_once(
     connection: &mut PgConnection,
     claim: &Claim,
-) -> Result<Vec<PushTask>, Failure> {
+) -> Result<Claimed<PushTask>, Failure> {
     let ids: Vec<i64> = claim.ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"with free as materialized (
-            select id, coalesce(delivered_version >= wanted_version, false) as delivered
+            select id, coalesce(delivered_version >= wanted_version, false) as delivered,
+                (state = 'running')::int as crashes
             from sync_queue
             where id = any($1::bigint[]) and kind = 'push'
-                and (state in ('pending', 'staged')
-                    or (state = 'running' and lease_until < clock_timestamp()))
+                and ((state in ('pending', 'staged') and (crash_count = 0 or $4))
+                    or (state = 'running' and lease_until < clock_timestamp()
+                        and crash_count = 0 and $4))
             order by master_data_id, connection_id
             for no key update
         )
@@ -45,6 +50,7 @@ async fn claim_once(
             intent_version = case when delivered then null else wanted_version end,
             change_sequence = case when delivered then next_change(q.id % 1000000)
                 else change_sequence end,
+            crash_count = crash_count + crashes,
             lease_owner = case when delivered then null else $2 end,
             lease_epoch = lease_epoch + 1,
             lease_until = case when delivered then null
@@ -55,9 +61,15 @@ async fn claim_once(
         &ids,
         claim.owner,
         seconds(claim.lease),
+        claim.suspects,
     )
     .fetch_all(&mut *connection)
     .await?;
+    let suspects = if rows.len() < ids.len() && !claim.suspects {
+        suspects(&mut *connection, &ids, "push").await?
+    } else {
+        Vec::new()
+    };
     let delivered: Vec<i64> = rows
         .iter()
         .filter(|row| row.delivered)
@@ -71,7 +83,30 @@ async fn claim_once(
     let mut tasks = load(connection, &leased).await?;
     // Rare, and last: everybody else locks records before tasks. A collision is tried again.
     status::derive(connection, &delivered).await?;
-    Ok(claim.ids.iter().filter_map(|id| tasks.remove(id)).collect())
+    Ok(Claimed {
+        tasks: claim.ids.iter().filter_map(|id| tasks.remove(id)).collect(),
+        suspects,
+    })
+}
+
+/// Those of the named tasks that a claim which takes suspects would get.
+pub(super) async fn suspects(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    kind: &str,
+) -> Result<Vec<TaskId>, Failure> {
+    let rows = sqlx::query_scalar!(
+        "select id from sync_queue
+        where id = any($1::bigint[]) and kind = $2
+            and ((state in ('pending', 'staged') and crash_count > 0)
+                or (state = 'running' and lease_until < clock_timestamp() and crash_count = 0))
+        order by id",
+        ids,
+        kind,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(TaskId).collect())
 }
 
 async fn load(
@@ -88,7 +123,8 @@ async fn load(
             v.change_type = 'delete' as "deleted!",
             l.master_data_id is not null as "linked!", l.external_id as "external_id?",
             l.pushed_version as "pushed_version?", l.pushed_hash as "pushed_hash?",
-            q.unsettled_version, q.retry_count, q.max_retries, q.traceparent,
+            q.unsettled_version, q.refusal_count, q.retry_count, q.max_retries, q.traceparent,
+            extract(epoch from clock_timestamp() - q.limited_date)::float8 as limited_for,
             case when m.parents::text <> '[]' then (
                 select json_agg(json_build_array(p.entity_type, p.source_id, pl.external_id)
                     order by p.place)
@@ -139,8 +175,10 @@ async fn load(
                 parents: row.parents.map(parents).transpose()?.unwrap_or_default(),
                 link,
                 unsettled_version: row.unsettled_version,
+                refusal_count: count(row.refusal_count)?,
                 retry_count: count(row.retry_count)?,
                 max_retries: count(row.max_retries)?,
+                limited_for: duration(row.limited_for),
                 traceparent: row.traceparent,
             };
             Ok((task.lease.task_id, task))

@@ -2,9 +2,12 @@
 
 pub(crate) mod attempts;
 pub(crate) mod claim;
+mod crash;
+pub(crate) mod dependency;
 pub(crate) mod lease;
 pub(crate) mod pull;
 pub(crate) mod rescue;
 pub(crate) mod settle;
 mod settle_write;
 pub(crate) mod stage;
+pub(crate) mod unknown;

@@ -8,44 +8,66 @@ use sluice_core::{
     run::{RunCounts, RunKind, RunState},
     task::{AttemptOutcome, TaskState},
 };
-use sluice_store::task::{
-    Checkpoint, Claim, Lease, PullNext, PullSettlement, PullSpec, PullTask, StreamState,
+use sluice_store::{
+    outcome::limited,
+    task::{
+        Checkpoint, Claim, Claimed, Lease, PullNext, PullSettlement, PullSpec, PullTask,
+        StreamState,
+    },
 };
 use sqlx::{PgConnection, PgPool};
 
-use super::attempts::{self, NewAttempt};
+use super::{
+    attempts::{self, NewAttempt},
+    claim::suspects,
+};
 use crate::{
-    convert::{big, count, from_json, seconds, to_json, word},
-    error::{Failure, failed, transaction},
+    convert::{big, count, duration, from_json, seconds, to_json, word},
+    error::{Failure, transaction},
 };
 
-pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PullTask>> {
+pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Claimed<PullTask>> {
+    transaction!(pool, connection => claim_once(connection, claim).await)
+}
+
+async fn claim_once(
+    connection: &mut PgConnection,
+    claim: &Claim,
+) -> Result<Claimed<PullTask>, Failure> {
     let ids: Vec<i64> = claim.ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"with free as materialized (
-            select q.id, r.kind, r.flow
+            select q.id, r.kind, r.flow, (q.state = 'running')::int as crashes
             from sync_queue q join sync_orchestration r on r.id = q.run_id
             where q.id = any($1::bigint[]) and q.kind = 'pull' and r.state = 'running'
-                and (q.state in ('pending', 'staged')
-                    or (q.state = 'running' and q.lease_until < clock_timestamp()))
+                and ((q.state in ('pending', 'staged') and (q.crash_count = 0 or $4))
+                    or (q.state = 'running' and q.lease_until < clock_timestamp()
+                        and q.crash_count = 0 and $4))
             order by q.id for no key update of q
         )
         update sync_queue q
         set state = 'running', lease_owner = $2, lease_epoch = lease_epoch + 1,
             lease_until = clock_timestamp() + make_interval(secs => $3::float8),
+            crash_count = crash_count + f.crashes,
             staged_date = null, modified_date = clock_timestamp()
         from free f where q.id = f.id
         returning q.id, q.lease_epoch, q.organization_id, q.connection_id,
             q.run_id as "run_id!", f.kind as "run_kind!", f.flow as "flow!",
             q.spec as "spec!: Value", q.progress as "progress: Value", q.retry_count,
-            q.max_retries, q.traceparent"#,
+            q.max_retries, q.traceparent,
+            extract(epoch from clock_timestamp() - q.limited_date)::float8 as limited_for"#,
         &ids,
         claim.owner,
         seconds(claim.lease),
+        claim.suspects,
     )
-    .fetch_all(pool)
-    .await
-    .map_err(failed)?;
+    .fetch_all(&mut *connection)
+    .await?;
+    let suspects = if rows.len() < ids.len() && !claim.suspects {
+        suspects(connection, &ids, "pull").await?
+    } else {
+        Vec::new()
+    };
     let mut tasks = rows
         .into_iter()
         .map(|row| {
@@ -63,12 +85,16 @@ pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Vec<PullTask>>
                 progress: row.progress,
                 retry_count: count(row.retry_count)?,
                 max_retries: count(row.max_retries)?,
+                limited_for: duration(row.limited_for),
                 traceparent: row.traceparent,
             };
             Ok((task.lease.task_id, task))
         })
         .collect::<Result<HashMap<_, _>>>()?;
-    Ok(claim.ids.iter().filter_map(|id| tasks.remove(id)).collect())
+    Ok(Claimed {
+        tasks: claim.ids.iter().filter_map(|id| tasks.remove(id)).collect(),
+        suspects,
+    })
 }
 
 /// A task whose lease is held.
@@ -125,7 +151,8 @@ async fn checkpoint_once(
     };
     sqlx::query!(
         "update sync_queue
-        set progress = $2::text::json, modified_date = clock_timestamp(),
+        set progress = $2::text::json, crash_count = 0, limited_date = null,
+            modified_date = clock_timestamp(),
             lease_until = clock_timestamp() + make_interval(secs => $3::float8)
         where id = $1",
         checkpoint.lease.task_id.0,
@@ -169,7 +196,10 @@ async fn settle_once(
         "update sync_queue
         set state = $2, retry_count = retry_count + $3,
             next_retry_time = clock_timestamp() + make_interval(secs => $4::float8),
-            error_class = $5, error_code = $6, error_message = $7, lease_owner = null,
+            error_class = $5, error_code = $6, error_message = $7,
+            limited_date = case when $8::bool is null then limited_date
+                when $8 then coalesce(limited_date, clock_timestamp()) end,
+            lease_owner = null,
             lease_until = null, modified_date = clock_timestamp()
         where id = $1",
         lease.task_id.0,
@@ -179,6 +209,7 @@ async fn settle_once(
         error.map(|error| error.class.as_str()),
         error.map(|error| error.code.as_str()),
         error.map(|error| error.message.as_str()),
+        limited(error),
     )
     .execute(&mut *connection)
     .await?;

@@ -6,9 +6,10 @@ use sluice_core::Result;
 use sluice_store::task::{RescueSettings, Rescued};
 use sqlx::PgPool;
 
+use super::crash;
 use crate::{convert::seconds, error::failed};
 
-/// Four statements, each limited, each on an index of its own, each a transaction. Rows in the
+/// Four looks, each limited, each on an index of its own, each a transaction. Rows in the
 /// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
 /// the next claim sees it.
 pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<Rescued> {
@@ -26,20 +27,7 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
     .execute(pool)
     .await
     .map_err(failed)?;
-    let leases = sqlx::query!(
-        "update sync_queue
-        set state = 'pending', lease_owner = null, lease_until = null,
-            modified_date = clock_timestamp()
-        where id in (
-            select id from sync_queue
-            where state = 'running' and lease_until < clock_timestamp()
-            order by lease_until limit $1 for no key update skip locked
-        )",
-        limit,
-    )
-    .execute(pool)
-    .await
-    .map_err(failed)?;
+    let (leases, given_up) = crash::heal(pool, limit).await?;
     let messages = sqlx::query!(
         "update sync_queue
         set state = 'pending', staged_date = null, modified_date = clock_timestamp()
@@ -79,7 +67,8 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
     .map_err(failed)?;
     Ok(Rescued {
         due: due.rows_affected(),
-        leases: leases.rows_affected(),
+        leases,
+        given_up,
         messages: messages.rows_affected(),
         unblocked: unblocked.rows_affected(),
     })

@@ -33,7 +33,7 @@ pub(crate) async fn settle(pool: &PgPool, settlements: &[PushSettlement]) -> Res
     transaction!(pool, connection => settle_once(connection, settlements).await)
 }
 
-async fn settle_once(
+pub(super) async fn settle_once(
     connection: &mut PgConnection,
     settlements: &[PushSettlement],
 ) -> Result<Vec<bool>, Failure> {
@@ -135,7 +135,7 @@ async fn hold(
         r#"select q.id, q.state, q.lease_epoch, q.connection_id, m.id as "master_id!",
             c.name as "source!", m.entity_type as "entity_type!", m.source_id as "source_id!",
             q.wanted_version as "wanted!", q.delivered_version, q.intent_version,
-            q.unsettled_version, q.retry_count
+            q.unsettled_version, q.retry_count, q.crash_count, q.refusal_count
         from sync_queue q
         join sync_master_data m on m.id = q.master_data_id
         join connections c on c.id = m.source_connection_id
@@ -163,6 +163,8 @@ async fn hold(
                 intent_version: row.intent_version,
                 unsettled_version: row.unsettled_version,
                 retry_count: count(row.retry_count)?,
+                crash_count: count(row.crash_count)?,
+                refusal_count: count(row.refusal_count)?,
                 parent_linked: linked.contains(&row.id),
             };
             Ok((held.id, held))

@@ -29,6 +29,15 @@ pub(super) async fn tasks(
         .iter()
         .map(|one| int(one.outcome.retry_count))
         .collect();
+    let crashes: Vec<i32> = settled
+        .iter()
+        .map(|one| int(one.outcome.crash_count))
+        .collect();
+    let refusals: Vec<i32> = settled
+        .iter()
+        .map(|one| int(one.outcome.refusal_count))
+        .collect();
+    let limited: Vec<Option<bool>> = settled.iter().map(|one| one.outcome.limited).collect();
     let waits: Vec<Option<f64>> = settled
         .iter()
         .map(|one| one.outcome.wait.map(seconds))
@@ -46,12 +55,16 @@ pub(super) async fn tasks(
             next_retry_time = clock_timestamp() + make_interval(secs => k.wait),
             blocked_on = k.blocked, delivered_version = k.delivered, intent_version = k.intent,
             unsettled_version = k.unsettled, error_class = k.class, error_code = k.code,
-            error_message = k.message, lease_owner = null, lease_until = null,
+            error_message = k.message, crash_count = k.crashes, refusal_count = k.refusals,
+            limited_date = case when k.limited is null then q.limited_date
+                when k.limited then coalesce(q.limited_date, clock_timestamp()) end,
+            lease_owner = null, lease_until = null,
             change_sequence = next_change(k.place), modified_date = clock_timestamp()
         from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::int[],
-            $7::int[], $8::int[], $9::text[], $10::text[], $11::text[])
+            $7::int[], $8::int[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[],
+            $14::bool[])
             with ordinality k (id, state, retries, wait, blocked, delivered, intent, unsettled,
-                class, code, message, place)
+                class, code, message, crashes, refusals, limited, place)
         where q.id = k.id",
         &ids,
         &states,
@@ -64,6 +77,9 @@ pub(super) async fn tasks(
         &classes as &[Option<String>],
         &codes as &[Option<String>],
         &messages as &[Option<String>],
+        &crashes,
+        &refusals,
+        &limited as &[Option<bool>],
     )
     .execute(connection)
     .await?;

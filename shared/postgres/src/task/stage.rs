@@ -18,7 +18,7 @@ pub(crate) async fn stage(pool: &PgPool, quotas: &[StageQuota]) -> Result<Vec<Ta
     let (mut connections, mut kinds, mut from, mut to, mut limits) =
         (vec![], vec![], vec![], vec![], vec![]);
     for quota in quotas.iter().filter(|quota| quota.limit > 0) {
-        let (first, last) = quota.class.priorities();
+        let (first, last) = quota.priorities;
         connections.push(quota.connection_id.0);
         kinds.push(quota.kind.as_str().to_owned());
         from.push(i16::from(first));
@@ -100,7 +100,7 @@ pub(crate) async fn backlog(pool: &PgPool) -> Result<Vec<Backlog>> {
             case when priority <= 3 then 'high' when priority <= 7 then 'normal' else 'low' end
                 as "class!",
             count(*) as "count!", min(created_date) as oldest
-        from sync_queue where state in ('pending', 'staged', 'running', 'waiting')
+        from sync_queue where state in ('pending', 'staged', 'running', 'waiting', 'unknown')
         group by 1, 2, 3, 4, 5 order by 1, 2, 3, 5, 4"#
     )
     .fetch_all(pool)

@@ -7,8 +7,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use sluice_core::{
+    ErrorClass,
     catalogue::{CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget, OrganizationSpec, RateLimit},
-    retry::RetryPolicy,
+    retry::{ClassPolicy, RetryPolicy},
 };
 
 use super::{problems::Problems, read, units};
@@ -64,6 +65,19 @@ struct Retry {
     base_delay: Duration,
     #[serde(deserialize_with = "units::duration")]
     max_delay: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    max_limited: Duration,
+    classes: BTreeMap<ErrorClass, ClassRetry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ClassRetry {
+    max_retries: Option<u32>,
+    #[serde(deserialize_with = "units::duration_option")]
+    base_delay: Option<Duration>,
+    #[serde(deserialize_with = "units::duration_option")]
+    max_delay: Option<Duration>,
 }
 
 #[derive(Default, Deserialize)]
@@ -117,6 +131,28 @@ impl Default for Retry {
             max_retries: policy.max_retries,
             base_delay: Duration::from_millis(policy.base_delay_ms),
             max_delay: Duration::from_millis(policy.max_delay_ms),
+            max_limited: Duration::from_millis(policy.max_limited_ms),
+            classes: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<Retry> for RetryPolicy {
+    fn from(retry: Retry) -> Self {
+        let classes = retry.classes.into_iter().map(|(class, own)| {
+            let own = ClassPolicy {
+                max_retries: own.max_retries,
+                base_delay_ms: own.base_delay.map(milliseconds),
+                max_delay_ms: own.max_delay.map(milliseconds),
+            };
+            (class, own)
+        });
+        Self {
+            max_retries: retry.max_retries,
+            base_delay_ms: milliseconds(retry.base_delay),
+            max_delay_ms: milliseconds(retry.max_delay),
+            max_limited_ms: milliseconds(retry.max_limited),
+            classes: classes.collect(),
         }
     }
 }
@@ -202,11 +238,7 @@ impl Connection {
             connector: self.connector,
             config: self.config,
             limits,
-            retry: RetryPolicy {
-                max_retries: self.retry.max_retries,
-                base_delay_ms: milliseconds(self.retry.base_delay),
-                max_delay_ms: milliseconds(self.retry.max_delay),
-            },
+            retry: self.retry.into(),
             concurrency: self.concurrency,
         }
     }

@@ -14,7 +14,7 @@ organization = "acme"
 name = "yardi-main"
 connector = "yardi"
 config = { Host = "https://yardi.example.test", "a.b" = 1, password = "env:YARDI_PASSWORD" }
-retry = { base_delay = "2s" }
+retry = { base_delay = "2s", classes = { timeout = { max_retries = 5, max_delay = "1h" } } }
 
 [[connections]]
 organization = "acme"
@@ -61,6 +61,12 @@ fn the_catalogue_is_read_with_limits_of_the_connector() {
         (yardi.retry.base_delay_ms, yardi.retry.max_retries),
         (2000, 3)
     );
+    let timeout = &yardi.retry.classes[&sluice_core::ErrorClass::Timeout];
+    assert_eq!(
+        (timeout.max_retries, timeout.max_delay_ms),
+        (Some(5), Some(3_600_000))
+    );
+    assert_eq!(yardi.retry.max_limited_ms, 86_400_000);
     assert!(yardi.limits.is_empty());
     assert_eq!((one.limits[0].calls, one.limits[0].per_seconds), (60, 60));
     assert_eq!(one.concurrency, 4);

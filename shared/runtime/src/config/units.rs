@@ -11,6 +11,13 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         .map_err(|_| D::Error::custom("expected a time with its unit, such as 30s, 5m or 30d"))
 }
 
+/// The same, of a key that may be missing.
+pub(super) fn duration_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// Reads a size such as `64KiB` or `10MiB`, in bytes.
 pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;

@@ -14,9 +14,13 @@ pub mod run;
 pub mod run_pull;
 pub mod sql;
 pub mod task;
+pub mod task_blocked;
+pub mod task_crash;
 pub mod task_day;
+pub mod task_order;
 pub mod task_parents;
 pub mod task_settle;
+pub mod task_unknown;
 
 /// Makes a test of each case, in a module of the given name. `$fresh` is an async function that
 /// returns an empty store and a guard that removes it when dropped.

@@ -257,9 +257,9 @@ pub async fn a_paused_run_stops_and_resumes_where_it_was(fixture: Arc<dyn SqlFix
     let staged = ids(&w.stage_pulls().await);
     change(&w, id, RunState::Paused).await.unwrap();
     let ask = claim(&staged, LONG);
-    assert!(w.tasks.claim_pulls(&ask).await.unwrap().is_empty());
+    assert!(w.tasks.claim_pulls(&ask).await.unwrap().tasks.is_empty());
     change(&w, id, RunState::Running).await.unwrap();
-    let pull = w.tasks.claim_pulls(&ask).await.unwrap().remove(0);
+    let pull = w.tasks.claim_pulls(&ask).await.unwrap().tasks.remove(0);
     assert_eq!(pull.progress, None);
     assert!(w.tasks.checkpoint(&page(&pull, 1)).await.unwrap());
     change(&w, id, RunState::Paused).await.unwrap();

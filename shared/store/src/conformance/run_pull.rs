@@ -70,7 +70,7 @@ pub async fn one_of_many_pull_claimers_wins(fixture: Arc<dyn SqlFixture>) {
     let staged = ids(&w.stage_pulls().await);
     let claimers = (0..6).map(|_| {
         let (w, ask) = (Arc::clone(&w), claim(&staged, LONG));
-        tokio::spawn(async move { w.tasks.claim_pulls(&ask).await.unwrap().len() })
+        tokio::spawn(async move { w.tasks.claim_pulls(&ask).await.unwrap().tasks.len() })
     });
     let won: usize = futures::future::try_join_all(claimers)
         .await
@@ -93,7 +93,7 @@ pub async fn an_expired_pull_goes_on_after_its_checkpoint(fixture: Arc<dyn SqlFi
     };
     assert!(w.tasks.checkpoint(&page).await.unwrap());
     let ask = claim(&[pull.lease.task_id], LONG);
-    let taken = eventually(async || w.tasks.claim_pulls(&ask).await.unwrap().pop()).await;
+    let taken = eventually(async || w.tasks.claim_pulls(&ask).await.unwrap().tasks.pop()).await;
     assert_eq!(taken.progress, Some(json!({"page": 1})));
     assert!(taken.lease.epoch > pull.lease.epoch);
     assert_eq!(counts(&w, run).await, read(1));
@@ -105,7 +105,7 @@ pub async fn a_fenced_pull_changes_nothing(fixture: Arc<dyn SqlFixture>) {
     let run = w.running(&["units"]).await;
     let sleeper = w.claim_pulls(SHORT).await.remove(0);
     let ask = claim(&[sleeper.lease.task_id], LONG);
-    let taken = eventually(async || w.tasks.claim_pulls(&ask).await.unwrap().pop()).await;
+    let taken = eventually(async || w.tasks.claim_pulls(&ask).await.unwrap().tasks.pop()).await;
     let late = checkpoint(&sleeper, 7, Some(state("{}", 7)));
     assert!(!w.tasks.checkpoint(&late).await.unwrap());
     let done = PullNext::Done {

@@ -88,6 +88,10 @@ macro_rules! sql_suite {
         $crate::task_suite!($fixture);
         $crate::task_settle_suite!($fixture);
         $crate::task_parents_suite!($fixture);
+        $crate::task_order_suite!($fixture);
+        $crate::task_crash_suite!($fixture);
+        $crate::task_unknown_suite!($fixture);
+        $crate::task_blocked_suite!($fixture);
         $crate::task_day_suite!($fixture);
         $crate::run_suite!($fixture);
         $crate::run_pull_suite!($fixture);
@@ -215,7 +219,7 @@ impl World {
             .map(|class| StageQuota {
                 connection_id: connection,
                 kind,
-                class,
+                priorities: class.priorities(),
                 limit,
             })
             .collect();
@@ -223,7 +227,11 @@ impl World {
     }
 
     pub async fn claim_ids(&self, ids: &[TaskId], lease: Duration) -> Vec<PushTask> {
-        self.tasks.claim_pushes(&claim(ids, lease)).await.unwrap()
+        self.tasks
+            .claim_pushes(&claim(ids, lease))
+            .await
+            .unwrap()
+            .tasks
     }
 
     /// Stages and claims everything that is pending for `one`, under a long lease.
@@ -290,6 +298,7 @@ impl World {
             requested_by: "test".into(),
             max_retries: 3,
             traceparent: None,
+            background: false,
         }
     }
 
@@ -312,6 +321,7 @@ impl World {
             .claim_pulls(&claim(&ids(&staged), lease))
             .await
             .unwrap()
+            .tasks
     }
 
     pub async fn settle_pull(&self, task: &PullTask, next: PullNext) -> bool {
@@ -439,11 +449,13 @@ pub fn ids(references: &[TaskRef]) -> Vec<TaskId> {
         .collect()
 }
 
+/// Suspects included.
 pub fn claim(ids: &[TaskId], lease: Duration) -> Claim {
     Claim {
         ids: ids.to_vec(),
         owner: "test".into(),
         lease,
+        suspects: true,
     }
 }
 

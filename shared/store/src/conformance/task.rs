@@ -28,6 +28,7 @@ macro_rules! task_suite {
                 a_renewed_lease_does_not_run_out,
                 a_claim_answers_in_the_order_of_its_ids,
                 staging_takes_the_most_urgent_and_oldest_within_the_quota,
+                the_least_urgent_can_be_staged_before_the_others,
                 one_of_many_stagers_wins,
                 unstaged_tasks_are_staged_again,
                 a_lost_message_is_pending_again,
@@ -208,10 +209,10 @@ pub async fn staging_takes_the_most_urgent_and_oldest_within_the_quota(
         .apply(&w.other_batch(vec![with("p1", 1)]))
         .await
         .unwrap();
-    let quota = |class, limit| crate::task::StageQuota {
+    let quota = |class: QueueClass, limit| crate::task::StageQuota {
         connection_id: w.one,
         kind: TaskKind::Push,
-        class,
+        priorities: class.priorities(),
         limit,
     };
     let quotas = [
@@ -242,6 +243,36 @@ pub async fn staging_takes_the_most_urgent_and_oldest_within_the_quota(
     let low = w.tasks.stage(&[quota(QueueClass::Low, 1)]).await.unwrap();
     assert_eq!(low.len(), 1);
     assert!(w.tasks.stage(&[]).await.unwrap().is_empty());
+}
+
+/// O8: so that they move under an endless stream of more urgent ones.
+pub async fn the_least_urgent_can_be_staged_before_the_others(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    let with = |name: &str, priority: u8| {
+        let mut record = location(name, 1, 100);
+        record.priority = Some(Priority::try_from(priority).unwrap());
+        record
+    };
+    w.apply((0..6).map(|n| with(&format!("a{n}"), 8)).collect())
+        .await;
+    w.apply_one(with("patient", 10)).await;
+    w.apply_one(with("between", 9)).await;
+    let quota = |priorities, limit| crate::task::StageQuota {
+        connection_id: w.one,
+        kind: TaskKind::Push,
+        priorities,
+        limit,
+    };
+    let mut staged = Vec::new();
+    for from in [9, 10] {
+        let quotas = [quota((8, 10), 2), quota((from, 10), 1)];
+        let some = w.tasks.stage(&quotas).await.unwrap();
+        staged.extend(some.iter().map(|one| one.priority.get()));
+    }
+    assert_eq!(staged, [8, 8, 9, 8, 8, 10]);
+    // One task that fits two quotas is staged once.
+    let quotas = [quota((8, 10), 9), quota((8, 10), 9)];
+    assert_eq!(w.tasks.stage(&quotas).await.unwrap().len(), 2);
 }
 
 /// Several orchestrators publish each task once.

@@ -199,15 +199,20 @@ impl File<'_> {
             })),
             model::Write::Batch {
                 batch_size,
+                batch_bytes,
                 requester,
                 item,
                 result_selector,
                 content_limit,
             } => {
                 self.batch_size(at, batch_size)?;
+                if batch_bytes == Some(0) {
+                    return Err(self.invalid(&format!("{at}.batch_bytes"), "must be at least 1"));
+                }
                 let item = item.unwrap_or_else(|| "{{ body }}".into());
                 Write::Batch(Box::new(BatchWrite {
                     batch_size,
+                    batch_bytes,
                     requester: self.requester(
                         &requester_at,
                         *requester,
