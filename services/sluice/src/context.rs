@@ -17,7 +17,7 @@ pub struct Context {
     pub settings: Settings,
     pub backends: Backends,
     pub catalogue: Arc<Catalogue>,
-    pub library: Arc<Library>,
+    pub connectors: Arc<Library>,
 }
 
 impl Context {
@@ -40,7 +40,7 @@ impl Context {
             settings,
             backends,
             catalogue,
-            library,
+            connectors: library,
         })
     }
 

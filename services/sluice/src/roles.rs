@@ -89,7 +89,7 @@ pub async fn spawn(
     let worker = worker_name(role);
     if role.includes(Role::SyncIn) {
         let schemas = Arc::new(Schemas::shipped()?);
-        let (sources, errors) = Sources::open(&context.library, &context.catalogue, &schemas);
+        let (sources, errors) = Sources::open(&context.connectors, &context.catalogue, &schemas);
         report(&errors);
         let sources = Arc::new(sources);
         set.spawn(probe_sources(
@@ -113,7 +113,7 @@ pub async fn spawn(
         set.spawn(sluice_sync_in::run(sync_in, shutdown.clone()));
     }
     if role.includes(Role::SyncOut) {
-        let (targets, errors) = Targets::open(&context.library, &context.catalogue);
+        let (targets, errors) = Targets::open(&context.connectors, &context.catalogue);
         report(&errors);
         let targets = Arc::new(targets);
         set.spawn(probe_targets(
@@ -174,7 +174,7 @@ pub async fn spawn(
 fn source_streams(context: &Context) -> SourceStreams {
     let mut streams = SourceStreams::default();
     for connection in context.catalogue.sources() {
-        match connections::source(&context.library, &connection.spec) {
+        match connections::source(&context.connectors, &connection.spec) {
             Ok(source) => {
                 let named = source.streams().iter();
                 let named = named.filter_map(|s| Some((s.name.clone(), s.entity_type.clone()?)));

@@ -34,7 +34,7 @@ const WORKER: &str = "bench";
 pub struct Product {
     backends: Backends,
     catalogue: Arc<Catalogue>,
-    library: Library,
+    connectors: Library,
 }
 
 impl Product {
@@ -100,7 +100,7 @@ impl Product {
         Ok(Self {
             backends,
             catalogue,
-            library,
+            connectors: library,
         })
     }
 
@@ -113,7 +113,7 @@ impl Product {
     ) -> Outcome<Figures> {
         let shutdown = Shutdown::manual();
         let (sources, errors) = Sources::open(
-            &self.library,
+            &self.connectors,
             &self.catalogue,
             &Arc::new(Schemas::shipped()?),
         );
@@ -177,7 +177,7 @@ impl Product {
     /// Everything that waits, from its message to its settled row.
     pub async fn sync_out(&self, part: &str, records: u64, backend: Backend) -> Outcome<Figures> {
         let shutdown = Shutdown::manual();
-        let (targets, errors) = Targets::open(&self.library, &self.catalogue);
+        let (targets, errors) = Targets::open(&self.connectors, &self.catalogue);
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
         }

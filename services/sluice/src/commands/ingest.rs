@@ -28,7 +28,7 @@ pub async fn run(cli: &Cli, args: &IngestArgs) -> Result<Exit> {
     let body = read(&args.file, context.settings.http.max_body)?;
     let schemas = Arc::new(Schemas::shipped()?);
     let source = Arc::new(SourceConnection::open(
-        &context.library,
+        &context.connectors,
         &context.catalogue,
         connection,
         schemas,
