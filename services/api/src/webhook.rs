@@ -18,6 +18,7 @@ use chrono::Utc;
 use secrecy::SecretSlice;
 use serde_json::json;
 use sluice_core::ConnectionId;
+use sluice_runtime::failpoint::{self, Point};
 use sluice_store::raw::{NewPayload, PayloadKind, PutPayload};
 
 use crate::{
@@ -135,6 +136,7 @@ async fn accept(
                 "the payload could not be made durable; deliver it again",
             )
         })?;
+    failpoint::reach(Point::ApiKept).await;
     Ok(match put {
         PutPayload::Stored(id) | PutPayload::SeenAgain(id) => {
             ("stored", StatusCode::ACCEPTED, id.0)

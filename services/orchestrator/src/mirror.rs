@@ -14,6 +14,7 @@ use sluice_core::{
 };
 use sluice_runtime::{
     Shutdown,
+    failpoint::{self, Point},
     pace::{Again, Pace},
 };
 use sluice_store::{
@@ -123,6 +124,7 @@ async fn mirror_outbound(context: &Orchestrator, reader: &mut Option<Reader>) ->
         return Ok(Again::Later);
     };
     context.backends.raw.mark_outbound(&marks(changes)).await?;
+    failpoint::reach(Point::OrchestratorMarked).await;
     let before = reader.settled();
     reader.advance(last, Instant::now());
     if reader.settled() != before {
@@ -212,6 +214,7 @@ async fn mirror_dead_letters(
         return Ok(Again::Later);
     }
     let results = context.backends.broker.publish(&messages).await?;
+    failpoint::reach(Point::OrchestratorMirrored).await;
     let mut mirrored = Vec::new();
     let mut missing: Vec<QueueName> = Vec::new();
     for ((id, message), result) in ids.iter().zip(&messages).zip(results) {

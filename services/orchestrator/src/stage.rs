@@ -6,6 +6,7 @@ use chrono::Utc;
 use sluice_core::{ConnectionId, QueueClass, Result, TaskId, message::TaskRef, task::TaskKind};
 use sluice_runtime::{
     Shutdown,
+    failpoint::{self, Point},
     pace::{Again, Pace},
 };
 use sluice_store::broker::{Outgoing, Published};
@@ -43,6 +44,7 @@ async fn look(context: &Orchestrator, lanes: &mut [Lane]) -> Result<Again> {
     if staged.is_empty() {
         return Ok(Again::Later);
     }
+    failpoint::reach(Point::OrchestratorStaged).await;
     let mut by_key: HashMap<LaneKey, usize> = HashMap::new();
     for (index, lane) in lanes.iter().enumerate() {
         by_key.insert((lane.connection_id, lane.kind, lane.class), index);
@@ -100,6 +102,7 @@ async fn publish(
         sent.push((reference, index));
     }
     let outcome = context.backends.broker.publish(&messages).await;
+    failpoint::reach(Point::OrchestratorPublished).await;
     let mut missing = Vec::new();
     match &outcome {
         Ok(results) => {

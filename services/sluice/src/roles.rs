@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use sluice_api::{Api, ConnectionHealth, Intake, WebhookSecrets};
 use sluice_core::{Error, Result, catalogue::Catalogue};
 use sluice_orchestrator::{Orchestrator, SourceStreams};
-use sluice_runtime::{Settings, Shutdown, secret, telemetry};
+use sluice_runtime::{Settings, Shutdown, failpoint, secret, telemetry};
 use sluice_sync_in::{Sources, SyncIn};
 use sluice_sync_out::{SyncOut, Targets};
 use sluice_transform::Schemas;
@@ -46,6 +46,7 @@ impl Role {
 pub async fn run(cli: &Cli, role: Role) -> Result<Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let guard = telemetry(&settings, role.name())?;
+    failpoint::arm()?;
     let shutdown = Shutdown::on_signals(settings.services.grace)?;
     let context = Context::with(settings).await?;
     let listener = listen(&context.settings).await?;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use sluice_core::{Error, Result, TaskId, message::QueueName, message::TaskRef};
 use sluice_runtime::{
     Shutdown,
+    failpoint::{self, Point},
     pace::{Again, Pace},
 };
 use sluice_store::{
@@ -155,6 +156,7 @@ impl Lane {
         };
         consumer.ack(&[delivery.tag]).await;
         if let Taken::Task(task, (own, place), turn) = taken {
+            failpoint::reach(Point::SyncInClaimed).await;
             let work = pull::run(
                 self.context.clone(),
                 self.source.clone(),

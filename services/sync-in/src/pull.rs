@@ -16,7 +16,11 @@ use sluice_core::{
     retry::{self, Next, RetryPolicy, Tried},
     run::{RunCounts, RunKind},
 };
-use sluice_runtime::{Shutdown, metrics as names, telemetry};
+use sluice_runtime::{
+    Shutdown,
+    failpoint::{self, Point},
+    metrics as names, telemetry,
+};
 use sluice_store::task::{
     self, Attempt, AttemptError, Checkpoint, PullNext, PullSettlement, PullSpec, PullTask,
     StreamState,
@@ -134,6 +138,7 @@ impl Pull {
             },
             next,
         };
+        failpoint::reach(Point::SyncInRead).await;
         match self.context.backends.tasks.settle_pull(&settlement).await {
             Ok(true) => {}
             Ok(false) => tracing::debug!("settled by somebody else, or its run has ended"),

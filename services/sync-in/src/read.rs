@@ -12,7 +12,10 @@ use sluice_core::{
     Result, Timestamp,
     run::{RunCounts, RunKind},
 };
-use sluice_runtime::metrics as names;
+use sluice_runtime::{
+    failpoint::{self, Point},
+    metrics as names,
+};
 use sluice_store::raw::{NewPayload, PayloadId, PayloadKind, PutPayload};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
@@ -187,7 +190,9 @@ async fn keep_page(pull: &Pull, slice: &Arc<Value>, mut page: Page) -> Result<Un
         let records = std::mem::take(&mut page.records);
         let (progress, state) = (page.progress.take(), page.state.take());
         let received_at = page.received_at;
+        failpoint::reach(Point::SyncInFetched).await;
         let payload = keep_payload(pull, slice, &origin, page).await?;
+        failpoint::reach(Point::SyncInKept).await;
         let nowhere = PayloadId(String::new());
         let payload_id = payload.as_ref().unwrap_or(&nowhere);
         let found = found(records, slice, payload_id, received_at);
@@ -257,6 +262,7 @@ async fn apply_page(pull: &Pull, mut page: Underway) -> Result<Underway> {
         .apply(&pull.source, stream, &page.prepared, &page.origin)
         .instrument(span)
         .await?;
+    failpoint::reach(Point::SyncInApplied).await;
     Ok(page)
 }
 
@@ -276,6 +282,7 @@ async fn finish_page(pull: &Pull, slice: &Arc<Value>, page: Underway) -> Result<
             )
             .await?;
         counts.add(&ingested);
+        failpoint::reach(Point::SyncInStored).await;
         if let Some(payload) = &page.payload {
             pull.context
                 .backends
@@ -283,8 +290,10 @@ async fn finish_page(pull: &Pull, slice: &Arc<Value>, page: Underway) -> Result<
                 .finish_payload(payload, None)
                 .await?;
         }
+        failpoint::reach(Point::SyncInFinished).await;
         let progress = json!({ "slice": slice.as_ref(), "source": page.progress });
         let goes_on = pull.checkpoint(progress, page.state, counts).await?;
+        failpoint::reach(Point::SyncInCheckpointed).await;
         metrics::histogram!(
             names::SYNC_IN_DURATION,
             "source" => pull.source.connection.spec.name.clone()

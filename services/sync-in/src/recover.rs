@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sluice_core::Result;
 use sluice_runtime::{
     Shutdown,
+    failpoint::{self, Point},
     pace::{Again, Pace},
     telemetry,
 };
@@ -66,6 +67,7 @@ async fn recover(context: &SyncIn, payload: &Payload) -> Result<bool> {
         stream = payload.new.stream
     );
     telemetry::continue_from(&span, payload.new.traceparent.as_deref());
+    failpoint::reach(Point::SyncInRecovering).await;
     let processed = context
         .ingester()
         .try_process(source, &payload.id, &payload.new)

@@ -6,7 +6,10 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
 use sluice_connectors::target::{Certainty, Found, PushBatch, PushItem, PushOperation};
 use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, record::RecordRef};
-use sluice_runtime::{metrics as names, telemetry};
+use sluice_runtime::{
+    failpoint::{self, Point},
+    metrics as names, telemetry,
+};
 use sluice_store::task::{PushNext, TargetLink};
 use sluice_transform::{Outgoing, OutgoingInput};
 use tokio::{
@@ -149,6 +152,7 @@ impl Delivery<'_> {
             .from_canonical(&task.entity_type, &input, config);
         match mapped {
             Ok(Outgoing::Send(body)) => {
+                failpoint::reach_for(Point::SyncOutMapped, &task.entity_id).await;
                 let hash = Hash::of_json(&body);
                 if operation == PushOperation::Update && outcome::already_there(task, hash) {
                     self.saved(1);
@@ -212,6 +216,7 @@ impl Delivery<'_> {
             .map(|work| work.task.entity_id.clone())
             .collect();
         let answer = self.call(self.target.target.lookup(entity, &ids)).await;
+        failpoint::reach(Point::SyncOutLookedUp).await;
         let (mut found, calls) = match answer {
             Ok(answer) => answer,
             Err(error) => (vec![Err(error); ids.len()], 0),
@@ -307,6 +312,7 @@ impl Delivery<'_> {
         let answer = self
             .call(self.target.target.push(&entity, operation, items))
             .await;
+        failpoint::reach(Point::SyncOutAnswered).await;
         let PushBatch { mut results, calls } = match answer {
             Ok(answer) => answer,
             Err(error) => PushBatch {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
 use sluice_core::{Error, ErrorClass, Timestamp};
-use sluice_runtime::metrics as names;
+use sluice_runtime::{
+    failpoint::{self, Point},
+    metrics as names,
+};
 use sluice_store::task::{self, Attempt, AttemptError, PushNext, PushSettlement, PushTask};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -211,6 +214,7 @@ async fn write(
             }
         }
     }
+    failpoint::reach(Point::SyncOutSettled).await;
     desk.ack(tickets);
 }
 

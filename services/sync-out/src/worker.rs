@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use sluice_connectors::target::PushOperation;
 use sluice_core::{QueueClass, TaskId};
 use sluice_runtime::{
-    Shutdown, metrics as names,
+    Shutdown,
+    failpoint::{self, Point},
+    metrics as names,
     pace::{Again, Pace},
 };
 use sluice_store::task::{Claim, Claimed, PushTask};
@@ -187,6 +189,7 @@ impl Worker {
             self.desk.release(tickets.into_values().flatten().collect());
             return;
         };
+        failpoint::reach(Point::SyncOutClaimed).await;
         let suspects: Vec<_> = found
             .suspects
             .into_iter()

@@ -1,6 +1,7 @@
 //! What every Sluice process needs before it can work: settings, secrets, telemetry, shutdown.
 
 pub mod config;
+pub mod failpoint;
 pub mod metrics;
 pub mod pace;
 pub mod secret;

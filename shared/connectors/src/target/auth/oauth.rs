@@ -9,6 +9,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sluice_core::{Error, ErrorClass, Result};
+use sluice_runtime::failpoint::{self, Point};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::filled;
@@ -65,6 +66,7 @@ impl OAuth {
             return Ok((token.expose_secret().to_owned(), Ticket(state.generation)));
         }
         let (token, life) = self.fetch(config, session).await?;
+        failpoint::reach(Point::TargetToken).await;
         state.generation += 1;
         let usable = life.saturating_sub(MARGIN.min(life / 10));
         state.token = Some((token.clone().into(), Instant::now() + usable));
