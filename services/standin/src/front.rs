@@ -19,6 +19,8 @@ pub(crate) struct Call {
     pub operation: String,
     /// Business keys of the records the call writes, or the property it reads.
     pub keys: Vec<String>,
+    /// For each of these keys, a short hash of what is written.
+    pub contents: Vec<String>,
     /// Whether it writes, so that overlaps count.
     pub writes: bool,
     /// `Idempotency-Key`.
@@ -87,6 +89,7 @@ impl Front {
     where
         F: FnOnce(Option<&FaultRule>) -> Outcome,
     {
+        let arrived = self.now();
         if let Some(limit) = &self.limit {
             let taken = {
                 let mut limit = lock(limit);
@@ -97,7 +100,7 @@ impl Front {
             if let Err(wait) = taken {
                 self.ledger.over_limit();
                 let response = manner.too_many(wait.div_ceil(1_000_000).max(1));
-                self.write(call, None, 429, Vec::new(), Effect::default());
+                self.write(call, arrived, None, 429, Vec::new(), Effect::default());
                 return response;
             }
         } else {
@@ -111,13 +114,27 @@ impl Front {
                     tokio::time::sleep(Duration::from_millis(rule.delay_ms.unwrap_or(1_000))).await;
                 }
                 FaultKind::Timeout => {
-                    self.write(call, Some(rule.kind), 0, Vec::new(), Effect::default());
+                    self.write(
+                        call,
+                        arrived,
+                        Some(rule.kind),
+                        0,
+                        Vec::new(),
+                        Effect::default(),
+                    );
                     return fault_effect::hold().await;
                 }
                 _ => {
                     if let Some(response) = fault_effect::instead(rule, manner) {
                         let status = fault_effect::seen_status(&response);
-                        self.write(call, Some(rule.kind), status, Vec::new(), Effect::default());
+                        self.write(
+                            call,
+                            arrived,
+                            Some(rule.kind),
+                            status,
+                            Vec::new(),
+                            Effect::default(),
+                        );
                         return response;
                     }
                 }
@@ -135,6 +152,7 @@ impl Front {
         };
         self.write(
             call,
+            arrived,
             fault.as_ref().map(|rule| rule.kind),
             status,
             outcome.keys,
@@ -146,9 +164,19 @@ impl Front {
         }
     }
 
+    /// RFC 3339, or nothing where nobody keeps it.
+    fn now(&self) -> String {
+        if self.ledger.keeps_entries() {
+            Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+        } else {
+            String::new()
+        }
+    }
+
     fn write(
         &self,
         call: Call,
+        arrived: String,
         fault: Option<FaultKind>,
         status: u16,
         more_keys: Vec<String>,
@@ -156,18 +184,15 @@ impl Front {
     ) {
         let mut keys = call.keys;
         keys.extend(more_keys);
-        let at = if self.ledger.keeps_entries() {
-            Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
-        } else {
-            String::new()
-        };
         self.ledger.write(
             Entry {
                 seq: 0,
-                at,
+                arrived,
+                at: self.now(),
                 operation: call.operation,
                 status,
                 keys,
+                contents: call.contents,
                 idempotency_key: call.idempotency_key,
                 applied: effect.applied(),
                 fault: fault.map(FaultKind::name),

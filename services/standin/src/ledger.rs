@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::limit::SlidingMeter;
 
@@ -17,7 +19,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Entry {
     /// Position in the order of arrival at the ledger, from 1, without gaps.
     pub seq: u64,
-    /// When it was answered, RFC 3339 UTC with microseconds.
+    /// When it arrived, RFC 3339 UTC with microseconds.
+    pub arrived: String,
+    /// When it was answered, in the same form.
     pub at: String,
     /// Operation, such as `GetUnitInformation`, `createLocation` or `POST /v1/work-orders`.
     pub operation: String,
@@ -25,12 +29,21 @@ pub struct Entry {
     pub status: u16,
     /// The records written (their business keys), or the property that was read.
     pub keys: Vec<String>,
+    /// What a write said about each of the first `keys`: a short hash.
+    pub contents: Vec<String>,
     /// `Idempotency-Key`, where the caller sent one.
     pub idempotency_key: Option<String>,
     /// Whether records changed because of it.
     pub applied: bool,
     /// The fault that was played, if any.
     pub fault: Option<&'static str>,
+}
+
+/// A short hash of what a write says about a record: 16 hex digits.
+pub(crate) fn content(record: &Value) -> String {
+    let mut hash = hex::encode(Sha256::digest(record.to_string()));
+    hash.truncate(16);
+    hash
 }
 
 /// Counters of one operation.

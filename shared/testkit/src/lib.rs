@@ -1,12 +1,15 @@
-//! Helpers of tests: addresses of the servers, databases of one's own, waiting for conditions.
+//! Helpers of tests: addresses of the servers, databases of one's own, a network that can break,
+//! waiting for conditions.
 //!
 //! Everything here panics with a text for the person who runs the tests: a missing server is a
 //! failure, never a skip.
 
 mod database;
+mod proxy;
 mod wait;
 
 pub use database::PostgresDatabase;
+pub use proxy::{Proxy, Weather};
 pub use wait::wait_until;
 
 /// Address of a PostgreSQL whose user may create databases.

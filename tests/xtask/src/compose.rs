@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::{Outcome, install, process};
+use sluice_servers::{Outcome, install, process};
 
 /// Checks the compose file with `docker compose config`, or, where there is no Docker, with
 /// Debian's `docker-compose`. Neither needs a running Docker.

@@ -12,18 +12,13 @@
 )]
 
 mod compose;
-mod install;
-mod process;
-mod servers;
 mod sqlx;
 mod steps;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// What failed, in words for the person at the terminal.
-type Outcome<T = ()> = Result<T, String>;
+use sluice_servers::{Needs, Outcome, Servers, process};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of Sluice")]
@@ -56,18 +51,22 @@ enum Task {
     },
 }
 
-/// The workspace's folder, whatever the current one is.
-fn root() -> PathBuf {
-    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    path.pop();
-    path.pop();
-    path
+/// Starts all servers and waits for Ctrl-C.
+fn serve() -> Outcome {
+    let mut servers = Servers::default();
+    servers.start(Needs::All)?;
+    print!("{}", servers.exports());
+    println!("# running until Ctrl-C");
+    while !process::interrupted() {
+        process::pause();
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
     let outcome = process::catch_signals().and_then(|()| match Arguments::parse().task {
         Task::Test { only, keep_servers } => steps::test(&only, keep_servers),
-        Task::Servers => servers::serve(),
+        Task::Servers => serve(),
         Task::Sqlx { action } => sqlx::run(&action),
     });
     match outcome {

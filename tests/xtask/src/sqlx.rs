@@ -14,11 +14,9 @@ use std::{
 
 use clap::Subcommand;
 
-use crate::{
-    Outcome, process, root,
-    servers::{Needs, POSTGRES, Servers},
-    steps::cargo,
-};
+use sluice_servers::{Needs, Outcome, POSTGRES, Servers, process, root};
+
+use crate::steps::cargo;
 
 #[derive(Subcommand)]
 pub enum Action {

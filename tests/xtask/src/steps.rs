@@ -8,11 +8,9 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{
-    Outcome, compose, process, root,
-    servers::{Needs, Servers},
-    sqlx,
-};
+use sluice_servers::{Needs, Outcome, Servers, process, root};
+
+use crate::{compose, sqlx};
 
 /// One check. The order here is the order they run in: quick ones first.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

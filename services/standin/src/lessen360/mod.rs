@@ -27,7 +27,7 @@ use crate::control::{self, EditRequest, System, Truth};
 use crate::fault::FaultKind;
 use crate::fault_effect::answer;
 use crate::front::{Call, Front, Manner, Outcome};
-use crate::ledger::lock;
+use crate::ledger::{content, lock};
 use crate::options::Options;
 use held::{Held, Recorded};
 use reply::Reply;
@@ -176,6 +176,7 @@ async fn rest(State(state): State<Arc<Lessen360State>>, request: Request<Body>) 
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
     let call = Call {
+        contents: contents(&route, &body, upload.as_ref()),
         keys: keys(&state, &route, &body, upload.as_ref()),
         writes: route.writes(),
         operation: route.operation(),
@@ -280,6 +281,22 @@ fn keys(
             vec![state.key(*resource, id)]
         }
         Route::List(_) | Route::Trades | Route::Unknown => Vec::new(),
+    }
+}
+
+/// A short hash of the record that a request writes.
+fn contents(
+    route: &Route,
+    body: &[u8],
+    upload: Option<&Result<write::Upload, Reply>>,
+) -> Vec<String> {
+    match (route, upload) {
+        (Route::Create(_) | Route::Change(..), _) => serde_json::from_slice(body)
+            .map(|body| content(&body))
+            .into_iter()
+            .collect(),
+        (Route::Attach(_), Some(Ok(upload))) => vec![content(&json!(upload.metadata))],
+        _ => Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::mutate::{self, Spoil};
 use super::query::{self, Operation, Selected};
 use super::schema::{Change, Entity, MUTATIONS};
 use crate::fault::FaultKind;
-use crate::ledger::{Effect, lock};
+use crate::ledger::{Effect, content, lock};
 
 /// A request understood as far as its root field.
 #[derive(Debug)]
@@ -83,19 +83,19 @@ impl Request {
         self.operation.mutation
     }
 
-    /// Business keys of the items.
-    pub(crate) fn keys(&self) -> Vec<String> {
+    /// Business keys of the items, and short hashes of the items.
+    pub(crate) fn keys(&self) -> (Vec<String>, Vec<String>) {
         let Some((_, entity, _, _)) = MUTATIONS.iter().find(|(name, ..)| *name == self.name())
         else {
-            return Vec::new();
+            return Default::default();
         };
         let items = self.argument("input").and_then(Value::as_array);
         items
             .into_iter()
             .flatten()
-            .filter_map(|item| item.get(entity.key()).and_then(Value::as_str))
-            .map(|key| format!("{}:{key}", entity.kind()))
-            .collect()
+            .filter_map(|item| Some((item.get(entity.key())?.as_str()?, content(item))))
+            .map(|(key, content)| (format!("{}:{key}", entity.kind()), content))
+            .unzip()
     }
 
     fn argument(&self, name: &str) -> Option<&Value> {

@@ -217,7 +217,7 @@ async fn graphql(State(state): State<Arc<OneState>>, request: Request<Body>) -> 
     };
     if let Some(Ok(request)) = &request {
         request.name().clone_into(&mut call.operation);
-        call.keys = request.keys();
+        (call.keys, call.contents) = request.keys();
         call.writes = request.writes();
     }
     state

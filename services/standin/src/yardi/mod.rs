@@ -167,6 +167,7 @@ async fn interface(State(state): State<Arc<YardiState>>, request: Request<Body>)
         keys: element
             .as_ref()
             .map_or_else(|_| Vec::new(), operations::keys),
+        contents: Vec::new(),
         writes: operations::writes(&name),
         operation: name.clone(),
         idempotency_key: None,

@@ -12,8 +12,9 @@ use sluice_store::{
     broker::{Broker, Consumer, Delivery, Outgoing, Published},
     conformance::eventually,
 };
+use sluice_testkit::{Proxy, Weather};
 
-use crate::{proxy::Proxy, vhost::Vhost};
+use crate::vhost::Vhost;
 
 fn options(name: &str) -> RabbitOptions {
     RabbitOptions {
@@ -291,12 +292,12 @@ async fn silence_is_unknown_and_bounded() {
         answer_timeout: Duration::from_millis(500),
         ..options(&vhost.name)
     };
-    let url = vhost.url().replace(&vhost.address(), &proxy.address);
+    let url = vhost.url().replace(&vhost.address(), &proxy.address());
     let broker = RabbitBroker::connect(&url, options).await.unwrap();
     let queue = declared(&broker).await;
     publish_all(&broker, messages(&queue, 0..10)).await;
 
-    proxy.frozen.send_replace(true);
+    proxy.set(Weather::Frozen);
     let started = std::time::Instant::now();
     let published = broker.publish(&messages(&queue, 10..1510)).await.unwrap();
     assert_eq!(published, vec![Published::Unknown; 1500]);
@@ -311,7 +312,7 @@ async fn silence_is_unknown_and_bounded() {
         "broker_unreachable"
     );
 
-    proxy.frozen.send_replace(false);
+    proxy.set(Weather::Clear);
     publish_all(&broker, messages(&queue, 10..20)).await;
     let mut consumer = broker.consume(&queue, 50).await.unwrap();
     let mut seen = Vec::new();

@@ -2,5 +2,4 @@
 
 mod conformance;
 mod faults;
-mod proxy;
 mod vhost;

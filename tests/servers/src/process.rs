@@ -77,21 +77,25 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Sends a signal, such as `TERM`, to a child and the processes of its group.
+pub fn signal_group(child: &Child, name: &str) -> bool {
+    let group = format!("-{}", child.id());
+    succeeds(Command::new("kill").args(["-s", name, "--", &group]))
+}
+
 /// Ends a process group: politely first, by force when that takes too long.
 pub fn end_group(child: &mut Child, patience: Duration) {
-    let group = format!("-{}", child.id());
-    let signal = |name: &str| succeeds(Command::new("kill").args(["-s", name, "--", &group]));
-    signal("TERM");
+    signal_group(child, "TERM");
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if matches!(child.try_wait(), Ok(Some(_))) {
             // Its children may have outlived it.
-            signal("KILL");
+            signal_group(child, "KILL");
             return;
         }
         pause();
     }
-    signal("KILL");
+    signal_group(child, "KILL");
     // Reaped; a failure here means that it was gone already.
     let _ = child.wait();
 }

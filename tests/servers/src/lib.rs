@@ -1,4 +1,13 @@
 //! Private PostgreSQL, MongoDB and RabbitMQ: free ports, data in a temporary folder, gone at the end.
+//! Each can be ended as roughly as a test likes and started again with the same data and port.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "people wait for installations and servers, and want to know for which"
+)]
+
+pub mod install;
+pub mod process;
 
 mod mongodb;
 mod postgres;
@@ -15,7 +24,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Outcome, process};
+/// What failed, in words for the person at the terminal.
+pub type Outcome<T = ()> = Result<T, String>;
 
 pub const POSTGRES: &str = "SLUICE_TEST_POSTGRES_URL";
 pub const MONGODB: &str = "SLUICE_TEST_MONGODB_URL";
@@ -34,9 +44,10 @@ pub enum Needs {
     All,
 }
 
-/// A started server and what to run when it has ended.
+/// A started server, how it was started, and what to run when it has ended.
 struct Server {
     name: &'static str,
+    command: Command,
     child: Child,
     cleanup: Option<Command>,
 }
@@ -46,11 +57,20 @@ struct Server {
 pub struct Servers {
     running: Vec<Server>,
     environment: Vec<(&'static str, String)>,
+    /// Servers that the environment names are left alone.
+    private: bool,
     // Dropped after `drop` has stopped the servers that write into it.
     folder: Option<TempDir>,
 }
 
 impl Servers {
+    /// Servers that nobody else uses, whatever the environment names.
+    pub fn private() -> Self {
+        let mut servers = Self::default();
+        servers.private = true;
+        servers
+    }
+
     /// Starts those needed that do not run yet. A server that the environment names is not started.
     pub fn start(&mut self, needs: Needs) -> Outcome {
         if needs == Needs::Nothing {
@@ -101,7 +121,8 @@ impl Servers {
         }
     }
 
-    fn exports(&self) -> String {
+    /// The addresses as lines for a shell.
+    pub fn exports(&self) -> String {
         self.environment
             .iter()
             .map(|(name, url)| format!("export {name}={url}\n"))
@@ -112,6 +133,9 @@ impl Servers {
     fn take_from_environment(&mut self, names: &[&'static str]) -> Outcome<bool> {
         if names.iter().all(|name| self.url(name).is_ok()) {
             return Ok(false);
+        }
+        if self.private {
+            return Ok(true);
         }
         let given: Vec<_> = names
             .iter()
@@ -132,25 +156,62 @@ impl Servers {
         self.environment.extend(urls);
     }
 
+    /// Ends a server with a signal, such as `TERM` or `KILL`, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it was not started here, or outlives [`STOP_PATIENCE`].
+    pub fn end(&mut self, variable: &str, signal: &str) -> Outcome {
+        let server = self.server(variable)?;
+        process::signal_group(&server.child, signal);
+        let child = &mut server.child;
+        let gone = process::wait_until(STOP_PATIENCE, || matches!(child.try_wait(), Ok(Some(_))));
+        if gone {
+            Ok(())
+        } else {
+            Err(format!("{} does not end after {signal}", server.name))
+        }
+    }
+
+    /// Starts a server that was ended, with the same data and port, and waits until it answers.
+    /// The calling thread must outlive the server.
+    ///
+    /// # Errors
+    /// When it does not get ready; the text is the end of its log.
+    pub fn start_again(&mut self, variable: &str) -> Outcome {
+        let server = self.server(variable)?;
+        let name = server.name;
+        server.child = server
+            .command
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        self.ready(&[variable])
+    }
+
+    /// Runs `rabbitmqctl` for our RabbitMQ; returns what it printed.
+    ///
+    /// # Errors
+    /// When RabbitMQ was not started here, or refuses.
+    pub fn rabbitmqctl(&mut self, arguments: &[&str]) -> Outcome<String> {
+        let server = self.server(RABBITMQ)?;
+        process::output(rabbitmq::control(&server.command).args(arguments))
+    }
+
+    fn server(&mut self, variable: &str) -> Outcome<&mut Server> {
+        let name = server_of(variable);
+        self.running
+            .iter_mut()
+            .find(|server| Some(server.name) == name)
+            .ok_or_else(|| format!("the server of {variable} was not started here"))
+    }
+
     /// Waits until each server that we started answers.
     fn ready(&mut self, names: &[&str]) -> Outcome {
         for name in names {
             let url = self.url(name)?.to_owned();
-            let Some(server) = self.running.iter_mut().find(|server| {
-                matches!(
-                    (server.name, *name),
-                    (postgres::NAME, POSTGRES)
-                        | (mongodb::NAME, MONGODB)
-                        | (rabbitmq::NAME, RABBITMQ)
-                )
-            }) else {
+            let management = self.url(RABBITMQ_MANAGEMENT).map(str::to_owned).ok();
+            let Ok(server) = self.server(name) else {
                 continue;
             };
-            let management = self
-                .environment
-                .iter()
-                .find(|(known, _)| *known == RABBITMQ_MANAGEMENT)
-                .map(|(_, url)| url.as_str());
             let mut ended = None;
             let ready = process::wait_until(START_PATIENCE, || {
                 ended = server.child.try_wait().ok().flatten();
@@ -158,11 +219,14 @@ impl Servers {
                     || match server.name {
                         postgres::NAME => postgres::answers(&url),
                         mongodb::NAME => listens(&url),
-                        _ => listens(&url) && management.is_some_and(rabbitmq::manages),
+                        _ => listens(&url) && management.as_deref().is_some_and(rabbitmq::manages),
                     }
             });
             if ended.is_some() || !ready {
-                let log = self.folder()?.join(name_of_log(name));
+                let log = self
+                    .folder()?
+                    .join(server_of(name).unwrap_or_default())
+                    .with_extension("log");
                 let text = fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<_> = text.lines().rev().take(20).collect();
                 let tail: Vec<_> = tail.into_iter().rev().collect();
@@ -204,16 +268,21 @@ impl Drop for Servers {
     }
 }
 
-/// `cargo xtask servers`.
-pub fn serve() -> Outcome {
-    let mut servers = Servers::default();
-    servers.start(Needs::All)?;
-    print!("{}", servers.exports());
-    println!("# running until Ctrl-C");
-    while !process::interrupted() {
-        process::pause();
+/// The workspace's folder, whatever the current one is.
+pub fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path.pop();
+    path
+}
+
+fn server_of(variable: &str) -> Option<&'static str> {
+    match variable {
+        POSTGRES => Some(postgres::NAME),
+        MONGODB => Some(mongodb::NAME),
+        RABBITMQ => Some(rabbitmq::NAME),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Starts a server in a process group of its own, with its output in `<folder>.log`. It ends with
@@ -225,25 +294,19 @@ fn spawn(name: &'static str, mut command: Command, folder: &Path) -> Outcome<Ser
     let errors = file
         .try_clone()
         .map_err(|error| format!("cannot write {log:?}: {error}"))?;
-    let child = command
+    command
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(file)
-        .stderr(errors)
+        .stderr(errors);
+    let child = command
         .spawn()
         .map_err(|error| format!("cannot start {name}: {error}"))?;
     Ok(Server {
         name,
+        command,
         child,
         cleanup: None,
-    })
-}
-
-fn name_of_log(variable: &str) -> PathBuf {
-    PathBuf::from(match variable {
-        POSTGRES => "postgres.log",
-        MONGODB => "mongodb.log",
-        _ => "rabbitmq.log",
     })
 }
 

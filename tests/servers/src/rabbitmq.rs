@@ -66,6 +66,17 @@ pub fn start(script: &Path, folder: &Path) -> Outcome<(Server, String, String)> 
     ))
 }
 
+/// `rabbitmqctl` for the node that this command starts.
+pub fn control(server: &Command) -> Command {
+    let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+    for (name, value) in server.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
 /// Whether the management API answers the default account.
 pub fn manages(url: &str) -> bool {
     let Some(mut stream) = connect(url) else {
