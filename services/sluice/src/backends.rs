@@ -1,6 +1,6 @@
 //! Chooses the backends: the URL scheme decides, here and nowhere else.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use sluice_core::{Error, Result};
 use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
@@ -28,6 +28,7 @@ pub async fn open_sql(
     let url = &settings.master;
     match url.scheme() {
         "sqlite" => {
+            make_data_dir(settings, url)?;
             let store = Arc::new(EmbeddedSql::open(url.expose()).await?);
             Ok((store.clone(), store))
         }
@@ -47,7 +48,10 @@ pub async fn open_sql(
 pub async fn open_raw(settings: &StoreSettings) -> Result<Arc<dyn RawStore>> {
     let url = &settings.raw;
     match url.scheme() {
-        "sqlite" => Ok(Arc::new(SqliteRaw::connect(url.expose()).await?)),
+        "sqlite" => {
+            make_data_dir(settings, url)?;
+            Ok(Arc::new(SqliteRaw::connect(url.expose()).await?))
+        }
         "mongodb" | "mongodb+srv" => Ok(Arc::new(
             MongoRaw::connect(url.expose(), &mongo_database(url)).await?,
         )),
@@ -65,6 +69,22 @@ pub async fn open_broker(settings: &StoreSettings) -> Result<Arc<dyn Broker>> {
         )),
         _ => Err(unknown("store.broker", url, "local: or amqp:")),
     }
+}
+
+/// Makes the folder of the embedded stores when this one lies in it.
+fn make_data_dir(settings: &StoreSettings, url: &StoreUrl) -> Result<()> {
+    let path = url.expose().trim_start_matches("sqlite:");
+    if !Path::new(path).starts_with(&settings.data_dir) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
+        Error::config(
+            "data_dir_unusable",
+            format!("cannot make the folder {}", settings.data_dir.display()),
+        )
+        .hint("set store.data_dir to a folder that may be written")
+        .caused_by(error)
+    })
 }
 
 /// The database named in a MongoDB URL's path; `sluice` without one.

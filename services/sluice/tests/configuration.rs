@@ -53,6 +53,20 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     }
 }
 
+/// Without any configuration, an empty folder is enough.
+#[test]
+fn an_empty_folder_becomes_an_embedded_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .env_remove("SLUICE_CONFIG")
+        .current_dir(folder.path())
+        .args(["migrate", "up"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(folder.path().join(".sluice/master.db").is_file());
+}
+
 /// C4: nothing that is or may be a secret is shown; in the clear it is refused.
 #[test]
 fn secrets_are_not_shown() {
