@@ -25,6 +25,9 @@ pub enum FaultKind {
     /// HTTP 502 with an HTML page.
     #[serde(rename = "http_502")]
     Http502,
+    /// HTTP 422 that refuses the request for its content; nothing was done.
+    #[serde(rename = "http_422")]
+    Http422,
     /// HTTP 429 with `Retry-After: {retry_after}` (default 10 seconds).
     #[serde(rename = "http_429")]
     Http429,
@@ -74,6 +77,7 @@ impl FaultKind {
             Self::Http500Fault => "http_500_fault",
             Self::Http503 => "http_503",
             Self::Http502 => "http_502",
+            Self::Http422 => "http_422",
             Self::Http429 => "http_429",
             Self::Html200 => "html_200",
             Self::Reset => "reset",

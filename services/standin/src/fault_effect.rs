@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
+use serde_json::json;
 
 use crate::fault::{FaultKind, FaultRule};
 use crate::front::Manner;
@@ -69,6 +70,16 @@ pub(crate) fn instead(rule: &FaultRule, manner: &dyn Manner) -> Option<Response>
         FaultKind::Http503 => page(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         FaultKind::Http502 => page(StatusCode::BAD_GATEWAY, "Bad Gateway"),
         FaultKind::Html200 => page(StatusCode::OK, "Runtime Error"),
+        FaultKind::Http422 => {
+            let refusal = json!({
+                "error": { "code": "validation_failed", "message": "the request is refused", "fields": [] },
+            });
+            answer(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "application/json",
+                refusal.to_string(),
+            )
+        }
         FaultKind::Http429 => manner.too_many(rule.retry_after.unwrap_or(10)),
         FaultKind::Reset => hang_up(),
         _ => return None,

@@ -28,6 +28,7 @@ async fn faults_that_prevent_the_work() {
         ("http_500_fault", 500, "text/xml; charset=utf-8"),
         ("http_502", 502, "text/html; charset=utf-8"),
         ("http_503", 503, "text/html; charset=utf-8"),
+        ("http_422", 422, "application/json"),
         ("html_200", 200, "text/html; charset=utf-8"),
         ("http_429", 429, "text/plain; charset=utf-8"),
     ] {

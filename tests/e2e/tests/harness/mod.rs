@@ -3,13 +3,14 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of the harness")]
 
-mod process;
+mod configuration;
+pub mod process;
 mod servers;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures::FutureExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluice_standin::{Handle, Kind, Options, compare};
 use sluice_testkit::{PostgresDatabase, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -19,6 +20,7 @@ use tokio::{
     sync::{Mutex, MutexGuard},
 };
 
+pub use configuration::{Places, environment, write};
 pub use process::Process;
 pub use servers::{MongoDatabase, VirtualHost};
 
@@ -118,56 +120,15 @@ impl System {
     }
 
     fn write_configuration(&self, setup: &Setup) {
-        let credentials = Options::new(Kind::Yardi);
-        let limits = json!([{ "calls": setup.target_limit, "per_seconds": 60 }]);
-        let retry =
-            json!({ "max_retries": setup.retries, "base_delay": "200ms", "max_delay": "2s" });
-        let connection = |name: &str, config: Value, limits: &Value| {
-            json!({
-                "organization": ORGANIZATION, "name": name, "connector": name, "config": config,
-                "limits": limits, "retry": retry, "concurrency": 4,
-            })
+        let places = Places {
+            raw: self.mongo.url().to_owned(),
+            master: self.postgres.url().to_owned(),
+            broker: self.rabbit.url().to_owned(),
+            yardi: self.yardi.url(),
+            one: self.one.url(),
+            lessen360: self.lessen360.url(),
         };
-        let configuration = json!({
-            "store": { "raw": self.mongo.url(), "master": self.postgres.url(), "broker": self.rabbit.url() },
-            "http": { "listen": "127.0.0.1:0" },
-            "telemetry": { "log_format": "json", "log_level": "info" },
-            "services": {
-                "grace": "20s", "lease": setup.lease,
-                "orchestrator": { "interval": "100ms", "rescue_interval": "500ms" },
-            },
-            // Shorter than the lease, as every configuration must have it.
-            "connectors": { "timeout": "4s" },
-            "organizations": [{ "slug": ORGANIZATION, "name": "Acme Homes" }],
-            "connections": [
-                connection("yardi", json!({
-                    "url": format!("{}/acme/Webservices", self.yardi.url()),
-                    "credentials": {
-                        "user_name": credentials.yardi.user, "password": "env:E2E_YARDI_PASSWORD",
-                        "server_name": credentials.yardi.server, "database": credentials.yardi.database,
-                        "platform": "SQL Server", "interface_entity": credentials.yardi.entity,
-                        "interface_license": "env:E2E_YARDI_LICENSE",
-                    },
-                    "window": "P5Y",
-                    "webhook_secrets": ["env:E2E_WEBHOOK_SECRET"],
-                }), &json!([{ "calls": 600_000, "per_seconds": 60 }])),
-                connection("one", json!({
-                    "base_url": self.one.url(), "client_id": "sluice", "client_secret": "env:E2E_ONE_SECRET",
-                }), &limits),
-                connection("lessen360", json!({
-                    "base_url": self.lessen360.url(), "app_id": "sluice-app", "app_secret": "env:E2E_LESSEN360_SECRET",
-                }), &limits),
-            ],
-            "flows": [{
-                "organization": ORGANIZATION, "name": FLOW, "source": "yardi",
-                "targets": [{ "connection": "one" }, { "connection": "lessen360" }],
-            }],
-        });
-        std::fs::write(
-            self.configuration(),
-            toml::to_string(&configuration).unwrap(),
-        )
-        .unwrap();
+        write(&self.configuration(), setup, &places);
     }
 
     pub fn configuration(&self) -> PathBuf {
@@ -176,15 +137,7 @@ impl System {
 
     /// Environment of every process of this system.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let options = Options::new(Kind::Yardi);
-        vec![
-            ("SLUICE_CONFIG", self.configuration().display().to_string()),
-            ("E2E_YARDI_PASSWORD", options.yardi.password),
-            ("E2E_YARDI_LICENSE", options.yardi.license),
-            ("E2E_ONE_SECRET", options.one.client_secret),
-            ("E2E_LESSEN360_SECRET", options.lessen360.secret),
-            ("E2E_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
-        ]
+        environment(&self.configuration())
     }
 
     /// Starts a role as its own process and waits until it serves.
@@ -374,12 +327,12 @@ fn is_over(state: &str) -> bool {
     ["done", "partial", "failed", "cancelled"].contains(&state)
 }
 
-async fn serve(options: Options) -> Handle {
+pub async fn serve(options: Options) -> Handle {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     sluice_standin::serve(options, listener).unwrap()
 }
 
-fn install_tls() {
+pub fn install_tls() {
     // A second test in the same process finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

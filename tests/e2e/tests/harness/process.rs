@@ -73,16 +73,21 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// The number by which leases name it.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success(), "{name} for {}", self.role);
+    }
+
     /// SIGTERM, then waits for the end; returns the exit status.
     pub async fn terminate(&mut self, patience: Duration) -> Option<i32> {
-        let id = self.child.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("TERM");
         let ended = tokio::time::timeout(patience, self.child.wait()).await;
         ended
             .unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.role, self.text()))

@@ -1,0 +1,544 @@
+//! Judges a history: which promise was broken, for which record, and how it came about. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::history::{Call, History, Task, Vendor, reference_of};
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accusation {
+    pub promise: &'static str,
+    /// The record, task or run, and where.
+    pub about: String,
+    pub problem: String,
+    /// What both sides noted.
+    pub history: String,
+}
+
+/// All accusations; none means that every promise was kept.
+pub fn check(history: &History) -> Vec<Accusation> {
+    let mut court = Court {
+        history,
+        accusations: Vec::new(),
+    };
+    court.raw_store();
+    court.webhooks();
+    court.versions();
+    court.runs();
+    court.tasks();
+    court.attempts();
+    court.dead_letters();
+    for (name, vendor) in &history.vendors {
+        court.order(name, vendor);
+        court.calls(name, vendor);
+        court.limits(name, vendor);
+    }
+    court.queues();
+    court.contents();
+    court.accusations
+}
+
+struct Court<'a> {
+    history: &'a History,
+    accusations: Vec<Accusation>,
+}
+
+impl Court<'_> {
+    fn accuse(
+        &mut self,
+        promise: &'static str,
+        about: impl Into<String>,
+        problem: impl Into<String>,
+    ) {
+        self.accusations.push(Accusation {
+            promise,
+            about: about.into(),
+            problem: problem.into(),
+            history: String::new(),
+        });
+    }
+
+    fn accuse_task(&mut self, promise: &'static str, task: &Task, problem: impl Into<String>) {
+        let master = task.master.unwrap_or_default();
+        let target = task.target.clone().unwrap_or_default();
+        let record = self.history.masters.iter().find(|one| one.id == master);
+        let name = record.map_or_else(
+            || format!("{} task {}", task.kind, task.id),
+            |one| format!("{} {} at {target}", one.entity_type, one.entity_id),
+        );
+        self.accusations.push(Accusation {
+            promise,
+            about: name,
+            problem: problem.into(),
+            history: self.history.about(master, &target),
+        });
+    }
+
+    /// I1, I2: what came in is dealt with, and what became data was kept before.
+    fn raw_store(&mut self) {
+        for payload in &self.history.payloads {
+            if payload.state == "pending" {
+                self.accuse("I1", format!("payload {}", payload.id), "is still pending");
+            }
+        }
+        let known: BTreeSet<_> = self
+            .history
+            .masters
+            .iter()
+            .map(|one| one.source_id.as_str())
+            .collect();
+        let mut kept = BTreeSet::new();
+        for record in &self.history.records {
+            kept.extend(record.made.iter().map(String::as_str));
+            let about = format!("raw {} {}", record.entity_type, record.source_id);
+            match record.state.as_str() {
+                "completed" => {
+                    let lost = record.made.iter().find(|id| !known.contains(id.as_str()));
+                    if let Some(id) = lost {
+                        self.accuse(
+                            "I1",
+                            about,
+                            format!("was accepted, and {id} is no master record"),
+                        );
+                    }
+                }
+                "failed" if record.errors > 0 => {}
+                "failed" => self.accuse("I1", about, "was rejected without a reason"),
+                state => self.accuse("I1", about, format!("is left as {state}")),
+            }
+        }
+        let unkept = self.history.masters.iter();
+        let unkept: Vec<_> = unkept
+            .filter(|one| !kept.contains(one.source_id.as_str()))
+            .map(|one| format!("{} {}", one.entity_type, one.source_id))
+            .collect();
+        for name in unkept {
+            self.accuse("I1", name, "is a master record that no raw record tells of");
+        }
+    }
+
+    /// I1: what a webhook was answered for is there.
+    fn webhooks(&mut self) {
+        for hook in &self.history.hooks {
+            let masters = self.history.masters.iter();
+            let found = masters.filter(|one| one.source_id == *hook).count();
+            if found != 1 {
+                let problem = format!("was delivered and is {found} master records");
+                self.accuse("I1", format!("webhook {hook}"), problem);
+            }
+        }
+    }
+
+    /// M1: versions count from 1 without gaps, one for each change.
+    fn versions(&mut self) {
+        let mut by_master: HashMap<i64, Vec<_>> = HashMap::new();
+        for version in &self.history.versions {
+            by_master.entry(version.master).or_default().push(version);
+        }
+        for master in &self.history.masters {
+            let mut versions = by_master.remove(&master.id).unwrap_or_default();
+            versions.sort_by_key(|version| version.number);
+            let about = format!("{} {}", master.entity_type, master.entity_id);
+            let numbers: Vec<_> = versions.iter().map(|version| version.number).collect();
+            if numbers != (1..=master.version).collect::<Vec<_>>() {
+                let problem = format!("has versions {numbers:?} and is at {}", master.version);
+                self.accuse("M1", &about, problem);
+            }
+            if versions.last().is_some_and(|last| last.hash != master.hash) {
+                self.accuse("M1", &about, "differs from its newest version");
+            }
+            for pair in versions.windows(2) {
+                let said_change = ["delete", "restore"].contains(&pair[1].change.as_str());
+                if pair[0].hash == pair[1].hash && !said_change {
+                    let problem = format!("version {} changes nothing", pair[1].number);
+                    self.accuse("I2", &about, problem);
+                }
+            }
+        }
+        for (master, _) in by_master {
+            self.accuse("M1", format!("master {master}"), "has versions and no row");
+        }
+    }
+
+    /// C1: every run came to an end, and not to a bad one.
+    fn runs(&mut self) {
+        for run in &self.history.runs {
+            if !["done", "partial"].contains(&run.state.as_str()) {
+                let problem = format!("ended as {}: {:?}", run.state, run.error);
+                self.accuse("C1", format!("run {}", run.id), problem);
+            }
+        }
+    }
+
+    /// M2, O7, C2: at rest, every push is delivered, dead with a cause, or waits for a parent that
+    /// is not there; nothing is in anybody's hands.
+    fn tasks(&mut self) {
+        let versions: HashMap<_, _> = self
+            .history
+            .masters
+            .iter()
+            .map(|one| (one.id, one.version))
+            .collect();
+        let open: BTreeSet<_> = self
+            .history
+            .letters
+            .iter()
+            .filter(|letter| letter.state == "open")
+            .map(|letter| letter.task)
+            .collect();
+        for task in &self.history.tasks {
+            if task.leased {
+                self.accuse_task("C2", task, "is still leased");
+            }
+            let at_rest = match task.state.as_str() {
+                "completed" | "cancelled" => true,
+                "dead" if task.kind == "push" => {
+                    if !open.contains(&task.id) {
+                        self.accuse_task("O6", task, "is dead without an open dead letter");
+                    }
+                    true
+                }
+                "dead" => true,
+                "waiting" if task.blocked_on.is_some() => {
+                    if self.parent_is_there(task) {
+                        self.accuse_task("O7", task, "waits for a parent that is linked");
+                    }
+                    true
+                }
+                _ => false,
+            };
+            if !at_rest {
+                self.accuse_task("M2", task, format!("is stuck as {}", task.state));
+            }
+            if task.kind != "push" || task.state != "completed" {
+                continue;
+            }
+            let newest = task
+                .master
+                .and_then(|master| versions.get(&master))
+                .copied();
+            if task.wanted != newest || task.delivered != newest {
+                let problem = format!(
+                    "is done with version {:?} of {:?}, wanted {:?}",
+                    task.delivered, newest, task.wanted
+                );
+                self.accuse_task("M2", task, problem);
+            }
+            if task.intent.is_some() || task.unsettled.is_some() {
+                self.accuse_task("O1", task, "is done with an intent left over");
+            }
+        }
+    }
+
+    fn parent_is_there(&self, task: &Task) -> bool {
+        let history = self.history;
+        let waiting_for = task.blocked_on.as_deref().unwrap_or_default();
+        let parent = history
+            .masters
+            .iter()
+            .find(|one| waiting_for.ends_with(&format!("/{}/{}", one.entity_type, one.source_id)));
+        parent.is_some_and(|parent| {
+            history.links.iter().any(|link| {
+                link.master == parent.id
+                    && Some(&link.connection) == task.target.as_ref()
+                    && link.external_id.is_some()
+            })
+        })
+    }
+
+    /// O1, O2: attempts are numbered without gaps, each had an intent, versions never fall.
+    fn attempts(&mut self) {
+        let mut by_task: HashMap<i64, Vec<_>> = HashMap::new();
+        for attempt in &self.history.attempts {
+            by_task.entry(attempt.task).or_default().push(attempt);
+        }
+        let pushes = self.history.tasks.iter().filter(|task| task.kind == "push");
+        for task in pushes {
+            let mut attempts = by_task.remove(&task.id).unwrap_or_default();
+            attempts.sort_by_key(|attempt| attempt.number);
+            let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+            if !numbers.iter().copied().eq(1..=numbers.len() as i64) {
+                self.accuse_task("O5", task, format!("has attempts {numbers:?}"));
+            }
+            if let Some(blind) = attempts.iter().find(|attempt| attempt.version.is_none()) {
+                let problem = format!("attempt {} had no intent", blind.number);
+                self.accuse_task("O1", task, problem);
+            }
+            let versions: Vec<_> = attempts
+                .iter()
+                .filter(|attempt| attempt.outcome == "completed")
+                .filter_map(|attempt| attempt.version)
+                .collect();
+            if !versions.is_sorted() {
+                let problem = format!("versions were delivered as {versions:?}");
+                self.accuse_task("O2", task, problem);
+            }
+            if task.state == "completed" && versions.last().copied() != task.delivered {
+                let problem = format!("no attempt tells of version {:?}", task.delivered);
+                self.accuse_task("M2", task, problem);
+            }
+        }
+    }
+
+    /// O6: one open letter per dead task, with a cause, shown in the broker; none of others.
+    fn dead_letters(&mut self) {
+        let dead: BTreeMap<_, _> = self
+            .history
+            .tasks
+            .iter()
+            .map(|task| (task.id, task))
+            .collect();
+        let mut open = BTreeSet::new();
+        for letter in &self.history.letters {
+            let about = format!("dead letter {}", letter.id);
+            if letter.error_code.is_empty() {
+                self.accuse("O6", &about, "has no cause");
+            }
+            if letter.state != "open" {
+                continue;
+            }
+            if !open.insert(letter.task) {
+                self.accuse("O6", &about, "is the second open one of its task");
+            }
+            if !letter.mirrored {
+                self.accuse("O6", &about, "is not in the broker's queue");
+            }
+            match dead.get(&letter.task) {
+                Some(task) if task.state == "dead" => {}
+                Some(task) => {
+                    let problem = format!("has an open dead letter and is {}", task.state);
+                    self.accuse_task("O6", task, problem);
+                }
+                None => self.accuse("O6", &about, "is of no task"),
+            }
+        }
+    }
+
+    /// O1, O2 at the target's own ledger: nothing twice, nothing at once, nothing old after new.
+    fn order(&mut self, name: &str, vendor: &Vendor) {
+        if vendor.duplicates_created > 0 {
+            let problem = format!("holds {} records twice", vendor.duplicates_created);
+            self.accuse("O1", name, problem);
+        }
+        if vendor.overlapping_writes > 0 {
+            let problem = format!(
+                "{} writes met another of the same record",
+                vendor.overlapping_writes
+            );
+            self.accuse("O2", name, problem);
+        }
+        let versions = self.version_counts();
+        let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut keyed: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut accusations = Vec::new();
+        for call in vendor.calls.iter().filter(|call| call.applied) {
+            for (key, content) in call.keys.iter().zip(&call.contents) {
+                let contents = said.entry(key).or_default();
+                let again = contents.iter().position(|known| known == content);
+                let old = again.is_some_and(|place| place + 1 < contents.len());
+                // Fewer than three versions cannot return to an earlier content by themselves.
+                let versions = versions.get(reference_of(key)).copied().unwrap_or_default();
+                if old && (versions < 3 || call.idempotency_key.is_some()) {
+                    let problem = format!("call {} wrote an older content again", call.sequence);
+                    accusations.push((key.clone(), problem));
+                }
+                if again.is_none() {
+                    contents.push(content);
+                }
+            }
+            if let (Some(key), Some(version)) = (call.keys.first(), version_of(call)) {
+                let newest = keyed.entry(key).or_insert(version);
+                if version < *newest {
+                    let problem = format!(
+                        "call {} wrote version {version} after {newest}",
+                        call.sequence
+                    );
+                    accusations.push((key.clone(), problem));
+                }
+                *newest = version.max(*newest);
+            }
+        }
+        for (key, problem) in accusations {
+            self.accuse_record("O2", name, reference_of(&key), problem);
+        }
+    }
+
+    fn accuse_record(
+        &mut self,
+        promise: &'static str,
+        target: &str,
+        reference: &str,
+        problem: String,
+    ) {
+        let masters = self.history.masters.iter();
+        let ids: Vec<_> = masters
+            .filter(|one| one.entity_id == reference)
+            .map(|one| one.id)
+            .collect();
+        let histories: Vec<_> = ids
+            .into_iter()
+            .map(|id| self.history.about(id, target))
+            .collect();
+        self.accusations.push(Accusation {
+            promise,
+            about: format!("{reference} at {target}"),
+            problem,
+            history: histories.join("\n    "),
+        });
+    }
+
+    fn version_counts(&self) -> HashMap<&str, i64> {
+        self.history
+            .masters
+            .iter()
+            .map(|one| (one.entity_id.as_str(), one.version))
+            .collect()
+    }
+
+    /// I1, M1: nothing reached a target that master data does not know.
+    fn calls(&mut self, name: &str, vendor: &Vendor) {
+        let known = self.version_counts();
+        let strange: BTreeSet<_> = vendor
+            .calls
+            .iter()
+            .filter(|call| call.applied)
+            .flat_map(|call| call.keys.iter().take(call.contents.len()))
+            .map(|key| reference_of(key))
+            .filter(|reference| !known.contains_key(reference))
+            .collect();
+        for reference in strange {
+            let problem = "was written and is no master record".to_owned();
+            self.accuse_record("M1", name, reference, problem);
+        }
+    }
+
+    /// O3: no window of any limit ever held more calls than the limit.
+    fn limits(&mut self, name: &str, vendor: &Vendor) {
+        if vendor.limit_violations > 0 {
+            let problem = format!("refused {} calls over its limit", vendor.limit_violations);
+            self.accuse("O3", name, problem);
+        }
+        let mut arrivals: Vec<_> = vendor.calls.iter().map(|call| call.arrived).collect();
+        arrivals.sort_unstable();
+        for limit in &vendor.limits {
+            let window = limit.seconds * 1_000_000;
+            let worst = (0..arrivals.len())
+                .map(|first| {
+                    let end = arrivals[first] + window;
+                    arrivals.partition_point(|arrived| *arrived < end) - first
+                })
+                .max()
+                .unwrap_or_default();
+            if worst > limit.calls {
+                let problem = format!(
+                    "took {worst} calls within {} s, {} are allowed",
+                    limit.seconds, limit.calls
+                );
+                self.accuse("O3", name, problem);
+            }
+        }
+    }
+
+    /// At rest no reference is left, but those of open dead letters.
+    fn queues(&mut self) {
+        let open = self.history.letters.iter();
+        let open = open.filter(|letter| letter.state == "open").count() as i64;
+        let mut dead = 0;
+        let mut full = Vec::new();
+        for (queue, messages) in &self.history.queues {
+            if queue.contains(".dead.") {
+                dead += messages;
+            } else if *messages > 0 {
+                full.push((queue.clone(), format!("holds {messages} messages at rest")));
+            }
+        }
+        for (queue, problem) in full {
+            self.accuse("M2", queue, problem);
+        }
+        if !self.history.queues.is_empty() && dead < open {
+            let problem = format!("hold {dead} messages for {open} open dead letters");
+            self.accuse("O6", "dead-letter queues", problem);
+        }
+    }
+
+    /// I1, M2: source, master data and targets say the same, dead letters and what hangs on them
+    /// apart.
+    fn contents(&mut self) {
+        let excused = self.excused();
+        let differences: Vec<_> = self
+            .history
+            .differences
+            .iter()
+            .filter(|(_, reference, _)| !is_hooked(reference, &self.history.hooks))
+            .filter(|(place, reference, _)| !excused.contains(&(place.clone(), reference.clone())))
+            .cloned()
+            .collect();
+        for (place, reference, problem) in differences {
+            self.accuse_record("M2", &place, &reference, problem);
+        }
+    }
+
+    /// Target and reference of records whose push is dead, and of those that wait for them.
+    fn excused(&self) -> BTreeSet<(String, String)> {
+        let references: HashMap<_, _> = self
+            .history
+            .masters
+            .iter()
+            .map(|one| (one.id, one))
+            .collect();
+        let mut excused = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for task in self
+            .history
+            .tasks
+            .iter()
+            .filter(|task| task.state == "dead")
+        {
+            let master = task.master.and_then(|master| references.get(&master));
+            if let (Some(master), Some(target)) = (master, &task.target) {
+                excused.insert((target.clone(), master.entity_id.clone()));
+                let name = format!("{}/{}", master.entity_type, master.source_id);
+                names.insert((target.clone(), name));
+            }
+        }
+        // Children of children, until nothing is added.
+        loop {
+            let before = excused.len();
+            for task in self
+                .history
+                .tasks
+                .iter()
+                .filter(|task| task.blocked_on.is_some())
+            {
+                let master = task.master.and_then(|master| references.get(&master));
+                let (Some(master), Some(target)) = (master, &task.target) else {
+                    continue;
+                };
+                let hangs = master
+                    .parents
+                    .iter()
+                    .any(|parent| names.contains(&(target.clone(), parent.clone())));
+                if hangs {
+                    excused.insert((target.clone(), master.entity_id.clone()));
+                    let name = format!("{}/{}", master.entity_type, master.source_id);
+                    names.insert((target.clone(), name));
+                }
+            }
+            if excused.len() == before {
+                return excused;
+            }
+        }
+    }
+}
+
+/// Whether a webhook told of it, and no listing of the source does.
+fn is_hooked(reference: &str, hooks: &[String]) -> bool {
+    let code = reference.rsplit([':', '/']).next().unwrap_or(reference);
+    hooks.iter().any(|hook| hook == code)
+}
+
+/// The version in an idempotency key: `master-connection-version[-operation-claim]`.
+fn version_of(call: &Call) -> Option<i64> {
+    let key = call.idempotency_key.as_deref()?;
+    key.split('-').nth(2)?.parse().ok()
+}

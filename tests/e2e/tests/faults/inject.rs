@@ -1,0 +1,241 @@
+//! Makes a fault happen and, where it does not end by itself, heals it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use sluice_runtime::failpoint::Point;
+use sluice_servers::{MONGODB, POSTGRES, RABBITMQ};
+use sluice_testkit::{Weather, wait_until};
+use tokio::time::Instant;
+
+use super::{
+    schedule::Fault,
+    webhook,
+    world::{Backend, PATIENCE, Vendor, World},
+};
+
+impl World {
+    pub async fn inject(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Kill { role, which } => {
+                let places = self.places(role);
+                self.restart(places[which % places.len()], None).await;
+            }
+            Fault::FailPoint { point, hit } => self.die_at(*point, *hit).await,
+            Fault::Stop { role, which } => {
+                let places = self.places(role);
+                self.oversleep(places[which % places.len()]).await;
+            }
+            Fault::BrokerRestart => self.end_and_start(RABBITMQ, "TERM"),
+            Fault::BrokerKill => self.end_and_start(RABBITMQ, "KILL"),
+            Fault::PostgresRestart => self.end_and_start(POSTGRES, "QUIT"),
+            Fault::MongoKill => self.end_and_start(MONGODB, "KILL"),
+            Fault::BackendsTerminated => {
+                let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                              where datname = current_database() and pid <> pg_backend_pid()";
+                self.sql.number(others).await;
+            }
+            Fault::BrokerConnectionsClosed => {
+                self.broker(&["close_all_connections", "a fault of the tests"]);
+            }
+            Fault::BrokerChannelsKilled => {
+                let kill = "lists:foreach(fun(Pid) -> exit(Pid, kill) end, rabbit_channel:list()).";
+                self.broker(&["eval", kill]);
+            }
+            Fault::MemoryAlarm => {
+                self.broker(&["set_vm_memory_high_watermark", "0.000001"]);
+                self.until_publishers_wait().await;
+                self.broker(&["set_vm_memory_high_watermark", "0.6"]);
+            }
+            Fault::DiskAlarm => {
+                self.broker(&["set_disk_free_limit", "900000GB"]);
+                self.until_publishers_wait().await;
+                self.broker(&["set_disk_free_limit", "50MB"]);
+            }
+            Fault::QueueDeleted { which } => {
+                let queues = self.broker(&["list_queues", "--silent", "name"]);
+                let queues: Vec<_> = queues.lines().map(str::trim).collect();
+                let queue = queues[which % queues.len()].to_owned();
+                self.broker(&["delete_queue", &queue]);
+            }
+            Fault::Network {
+                link,
+                weather,
+                calls,
+                at_most,
+            } => {
+                self.proxy(*link).set(*weather);
+                if *weather == Weather::Down {
+                    self.proxy(*link).cut();
+                }
+                self.calls_or(*calls, *at_most).await;
+                self.proxy(*link).set(Weather::Clear);
+                // What was half-closed or silenced stays so; the other end finds out by itself.
+                if matches!(weather, Weather::Doubled) {
+                    self.proxy(*link).cut();
+                }
+            }
+            Fault::Cut { link } => self.proxy(*link).cut(),
+            Fault::Vendor { vendor, rule } => {
+                self.tell(*vendor, "faults", rule.clone()).await;
+            }
+        }
+    }
+
+    fn end_and_start(&mut self, server: &str, signal: &str) {
+        self.servers().end(server, signal).unwrap();
+        self.servers().start_again(server).unwrap();
+    }
+
+    fn broker(&mut self, arguments: &[&str]) -> String {
+        self.servers().rabbitmqctl(arguments).unwrap()
+    }
+
+    /// Until a publisher is held up by an alarm, or there is nothing to publish.
+    async fn until_publishers_wait(&mut self) {
+        self.edit(5, &[]).await;
+        self.run(false).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let states = self.broker(&["list_connections", "--silent", "state"]);
+            if states.lines().any(|state| state.trim() == "blocked") {
+                return;
+            }
+        }
+    }
+
+    /// Until work has come so many calls further, for so long at most.
+    async fn calls_or(&self, calls: u64, at_most: Duration) {
+        let goal = self.calls().await + calls;
+        let enough = wait_until(Duration::from_secs(3_600), || async {
+            self.calls().await >= goal
+        });
+        // Running out of time is as good: the fault has lasted.
+        let _ = tokio::time::timeout(at_most, enough).await;
+    }
+
+    /// SIGSTOP while it holds leases, until they are over and their tasks have others to care for
+    /// them; then SIGCONT.
+    async fn oversleep(&mut self, place: usize) {
+        self.edit(10, &[]).await;
+        self.run(false).await;
+        let id = self.service(place).id();
+        let held = format!(
+            "select count(*) from sync_queue where state = 'running' and lease_owner like '%/{id}'"
+        );
+        wait_until(PATIENCE, || async {
+            self.sql.number(&held).await > 0 || self.is_quiet().await
+        })
+        .await;
+        self.service(place).signal("STOP");
+        wait_until(PATIENCE, || async {
+            match self.backend {
+                Backend::Servers => self.sql.number(&held).await == 0,
+                // Nobody else is there to take over.
+                Backend::Embedded => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                    let running = format!("{held} and lease_until > {}", now.as_micros());
+                    self.sql.number(&running).await == 0
+                }
+            }
+        })
+        .await;
+        self.service(place).signal("CONT");
+    }
+
+    /// Every process of the point's role is killed; the first comes back with the fail point armed,
+    /// gets the work that leads there, and dies of it; then all come back.
+    async fn die_at(&mut self, point: Point, hit: u32) {
+        let places = self.places(self.role_of(point));
+        let hit = if is_rare(point) { 1 } else { hit };
+        let rules = format!("{}=kill@{hit}", point.name());
+        for place in &places[1..] {
+            self.service(*place).signal("KILL");
+        }
+        self.restart(places[0], Some(&rules)).await;
+        self.lead_to(point).await;
+        let deadline = Instant::now() + PATIENCE;
+        while self.service(places[0]).is_running() {
+            assert!(
+                Instant::now() < deadline,
+                "{} was not reached:\n{}",
+                point.name(),
+                self.service(places[0]).text()
+            );
+            if point == Point::ApiKept {
+                let code = self.next_hook();
+                webhook::send(self, &code).await;
+            }
+            if self.is_quiet().await {
+                self.lead_to(point).await;
+            }
+            tokio::task::yield_now().await;
+        }
+        let text = self.service(places[0]).text();
+        assert!(
+            text.contains("fail point"),
+            "died of something else:\n{text}"
+        );
+        for place in places {
+            self.restart(place, None).await;
+        }
+    }
+
+    fn role_of(&self, point: Point) -> &'static str {
+        if self.backend == Backend::Embedded {
+            return "up";
+        }
+        match point.name().split('.').next().unwrap_or_default() {
+            "api" => "api",
+            "orchestrator" => "orchestrator",
+            "sync_in" => "sync-in",
+            _ => "sync-out",
+        }
+    }
+
+    /// Work that passes by the point.
+    async fn lead_to(&mut self, point: Point) {
+        match point {
+            Point::ApiKept => return,
+            // Webhooks are taken in by recovery.
+            Point::SyncInRecovering => {
+                let code = self.next_hook();
+                webhook::send(self, &code).await;
+                return;
+            }
+            Point::SyncOutLookedUp => {
+                for (vendor, operation) in [
+                    (Vendor::One, "createResident"),
+                    (Vendor::Lessen360, "POST /v1/residents"),
+                ] {
+                    let rule = json!({
+                        "kind": "commit_then_reset", "operation": operation, "count": 2,
+                    });
+                    self.tell(vendor, "faults", rule).await;
+                }
+                self.edit(6, &["resident.create"]).await;
+            }
+            Point::OrchestratorMirrored => {
+                let rule = json!({
+                    "kind": "http_422", "operation": "POST /v1/residents", "count": 1,
+                });
+                self.tell(Vendor::Lessen360, "faults", rule).await;
+                self.edit(3, &["resident.create"]).await;
+            }
+            _ => self.edit(8, &[]).await,
+        }
+        self.run(false).await;
+    }
+}
+
+/// Whether each piece of work passes by only once.
+fn is_rare(point: Point) -> bool {
+    matches!(
+        point,
+        Point::ApiKept
+            | Point::SyncInRecovering
+            | Point::SyncOutLookedUp
+            | Point::TargetToken
+            | Point::OrchestratorMirrored
+    )
+}

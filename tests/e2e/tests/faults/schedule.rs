@@ -1,0 +1,205 @@
+//! Which faults, in which order, after how much work: all of it follows from a seed.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use sluice_runtime::failpoint::Point;
+use sluice_testkit::Weather;
+
+use super::world::{Backend, Link, Vendor};
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// kill -9 of one of a role's processes.
+    Kill {
+        role: &'static str,
+        which: usize,
+    },
+    /// The Nth time a process reaches this point, it is killed there.
+    FailPoint {
+        point: Point,
+        hit: u32,
+    },
+    /// A worker stands still for longer than its lease, then goes on.
+    Stop {
+        role: &'static str,
+        which: usize,
+    },
+    BrokerRestart,
+    BrokerKill,
+    BrokerConnectionsClosed,
+    BrokerChannelsKilled,
+    MemoryAlarm,
+    DiskAlarm,
+    QueueDeleted {
+        which: usize,
+    },
+    PostgresRestart,
+    BackendsTerminated,
+    MongoKill,
+    /// A network breaks until so many more calls were made, or for this long.
+    Network {
+        link: Link,
+        weather: Weather,
+        calls: u64,
+        at_most: Duration,
+    },
+    /// Open connections break.
+    Cut {
+        link: Link,
+    },
+    /// A stand-in misbehaves.
+    Vendor {
+        vendor: Vendor,
+        rule: Value,
+    },
+}
+
+/// What happens before a fault, and the fault.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Edits at the source.
+    pub edits: usize,
+    /// Work goes on for so many calls before the fault.
+    pub after_calls: u64,
+    pub fault: Fault,
+}
+
+/// Every fault there is, `rounds` times, in an order of the seed's.
+pub fn schedule(backend: Backend, seed: u64, rounds: usize) -> Vec<Step> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut steps = Vec::new();
+    for _ in 0..rounds {
+        let mut deck = deck(backend, &mut random);
+        deck.shuffle(&mut random);
+        steps.extend(deck.into_iter().map(|fault| Step {
+            edits: random.random_range(4..16),
+            after_calls: random.random_range(1..30),
+            fault,
+        }));
+    }
+    steps
+}
+
+fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
+    let mut deck: Vec<_> = Point::ALL
+        .iter()
+        .map(|point| Fault::FailPoint {
+            point: *point,
+            hit: random.random_range(1..3),
+        })
+        .collect();
+    let mut links = vec![
+        Link::Vendor(Vendor::Yardi),
+        Link::Vendor(Vendor::One),
+        Link::Vendor(Vendor::Lessen360),
+    ];
+    match backend {
+        Backend::Embedded => {
+            deck.push(Fault::Kill {
+                role: "up",
+                which: 0,
+            });
+            deck.push(Fault::Stop {
+                role: "up",
+                which: 0,
+            });
+        }
+        Backend::Servers => {
+            for role in ["sync-in", "sync-out", "orchestrator", "api"] {
+                let which = random.random_range(0..2);
+                deck.push(Fault::Kill { role, which });
+            }
+            for role in ["sync-in", "sync-out"] {
+                let which = random.random_range(0..2);
+                deck.push(Fault::Stop { role, which });
+            }
+            deck.extend([
+                Fault::BrokerRestart,
+                Fault::BrokerKill,
+                Fault::BrokerConnectionsClosed,
+                Fault::BrokerChannelsKilled,
+                Fault::MemoryAlarm,
+                Fault::DiskAlarm,
+                Fault::QueueDeleted {
+                    which: random.random_range(0..100),
+                },
+                Fault::PostgresRestart,
+                Fault::BackendsTerminated,
+                Fault::MongoKill,
+            ]);
+            links.extend([Link::Postgres, Link::MongoDb, Link::RabbitMq]);
+        }
+    }
+    for link in links {
+        deck.push(Fault::Cut { link });
+        deck.push(Fault::Network {
+            link,
+            weather: weather(link, random),
+            calls: random.random_range(5..60),
+            at_most: Duration::from_millis(random.random_range(300..3_000)),
+        });
+    }
+    // Half of it: the other half is another round's.
+    let mut misbehaviour = misbehaviour(random);
+    misbehaviour.shuffle(random);
+    misbehaviour.truncate(misbehaviour.len() / 2);
+    deck.extend(misbehaviour);
+    deck
+}
+
+fn weather(link: Link, random: &mut ChaCha8Rng) -> Weather {
+    let doubled = matches!(link, Link::Vendor(_));
+    match random.random_range(0..if doubled { 6 } else { 5 }) {
+        0 => Weather::Frozen,
+        1 => Weather::Slow(Duration::from_millis(random.random_range(5..200))),
+        2 => Weather::Down,
+        3 => Weather::HalfClosed,
+        4 => Weather::SilentAfter(random.random_range(0..4_000)),
+        _ => Weather::Doubled,
+    }
+}
+
+fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut add = |vendor, rule| faults.push(Fault::Vendor { vendor, rule });
+    for vendor in [Vendor::One, Vendor::Lessen360] {
+        for kind in [
+            "commit_then_reset",
+            "commit_then_timeout",
+            "lying_success",
+            "timeout",
+            "truncated_body",
+            "html_200",
+            "http_503",
+            "http_500_fault",
+        ] {
+            let count = match kind {
+                // An outage of some seconds.
+                "http_503" => random.random_range(4..12),
+                // Each costs a call's longest wait.
+                "commit_then_timeout" | "timeout" => 1,
+                _ => random.random_range(1..4),
+            };
+            add(vendor, json!({ "kind": kind, "count": count }));
+        }
+        let storm = random.random_range(4..12);
+        let rule = json!({ "kind": "http_429", "count": storm, "retry_after": 1 });
+        add(vendor, rule);
+    }
+    add(Vendor::One, json!({ "kind": "token_expiry" }));
+    for kind in [
+        "reset",
+        "truncated_body",
+        "http_503",
+        "http_500_fault",
+        "cut_document",
+    ] {
+        let count = random.random_range(1..4);
+        add(Vendor::Yardi, json!({ "kind": kind, "count": count }));
+    }
+    faults
+}
