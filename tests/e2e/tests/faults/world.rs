@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use sluice_servers::{MONGODB, Needs, POSTGRES, RABBITMQ, Servers};
-use sluice_standin::{Handle, Kind, Options};
+use sluice_standin::{Handle, Kind, Options, compare::EDITS_WITHOUT_DELETION};
 use sluice_testkit::{Proxy, wait_until};
 use tempfile::TempDir;
 
@@ -294,8 +294,13 @@ impl World {
         }
     }
 
-    /// People at the source change records.
+    /// People at the source change records: in these ways, or in all that every place can agree on
+    /// afterwards.
     pub async fn edit(&self, count: usize, only: &[&str]) {
+        let only = match only {
+            [] => EDITS_WITHOUT_DELETION,
+            only => only,
+        };
         let request = json!({ "count": count, "only": only });
         self.tell(Vendor::Yardi, "edits", request).await;
     }
