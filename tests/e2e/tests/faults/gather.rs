@@ -95,7 +95,8 @@ impl World {
             });
         history.links = links.collect();
         history.tasks = tasks(sql).await;
-        let rows: Vec<(i64, i64, Option<i64>, String, Option<String>, String)> = sql
+        type AttemptRow = (i64, i64, Option<i64>, String, Option<String>, String);
+        let rows: Vec<AttemptRow> = sql
             .rows(
                 "select cast(task_id as bigint), cast(number as bigint), cast(version as bigint),
                     outcome, error_code, worker
