@@ -1,6 +1,7 @@
 //! Child processes that end when we are asked to end.
 
 use std::{
+    env,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, LazyLock, atomic::AtomicBool, atomic::Ordering},
@@ -24,6 +25,20 @@ pub fn catch_signals() -> Outcome {
 
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// The cargo that built us, as if started from a shell. What cargo tells the programs it runs about
+/// their package is taken away: build scripts that look at it would run once more at every change
+/// between the two, and with them half of the dependencies.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Runs a command to its end; an interruption ends it with all its children.

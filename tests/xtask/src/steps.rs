@@ -76,9 +76,9 @@ fn binary() -> PathBuf {
     root().join(target).join("debug").join("sluice")
 }
 
-/// The cargo that runs us, in the workspace's folder.
+/// Cargo, in the workspace's folder.
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = process::cargo();
     command.current_dir(root());
     command
 }

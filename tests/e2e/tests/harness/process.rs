@@ -153,7 +153,7 @@ pub fn binary() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
+    let built = sluice_servers::process::cargo()
         .args(["build", "--quiet", "--package", "sluice"])
         .status();
     assert!(built.unwrap().success(), "sluice does not build");
