@@ -390,6 +390,32 @@ pub enum ConnectorCommand {
     Check { dir: PathBuf },
     /// Run a folder's fixtures: mappings against expected results
     Test { dir: PathBuf },
+    /// What the connector wants to be told, as a SPEC message
+    Spec { dir: PathBuf },
+    /// Its streams, as a CATALOG message
+    Discover {
+        dir: PathBuf,
+        /// JSON file with the settings
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Read streams and print RECORD, STATE and TRACE messages, one JSON object a line
+    Read(ConnectorReadArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectorReadArgs {
+    pub dir: PathBuf,
+    /// JSON file with the settings
+    #[arg(long)]
+    pub config: PathBuf,
+    /// JSON file with the states of an earlier read: its STATE messages as a list, or a mapping of
+    /// stream names to states
+    #[arg(long)]
+    pub state: Option<PathBuf>,
+    /// Only these streams, in this order
+    #[arg(long, value_delimiter = ',')]
+    pub streams: Vec<String>,
 }
 
 fn parse_class(text: &str) -> Result<ErrorClass, String> {

@@ -42,6 +42,6 @@ async fn run(cli: &Cli) -> sluice_core::Result<exit::Exit> {
         Command::Targets => commands::targets::run(cli).await,
         Command::Dlq { command } => commands::dlq::run(cli, command).await,
         Command::Raw { command } => commands::raw::run(cli, command).await,
-        Command::Connector { command } => commands::connector::run(cli, command),
+        Command::Connector { command } => commands::connector::run(cli, command).await,
     }
 }

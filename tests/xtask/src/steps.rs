@@ -8,7 +8,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use sluice_servers::{Needs, Outcome, Servers, process, root};
+use sluice_servers::{Needs, Outcome, Servers, install, process, root};
 
 use crate::{compose, sqlx};
 
@@ -58,6 +58,7 @@ impl Step {
                 cargo()
                     .args(["test", "--workspace", "--locked"])
                     .env("SLUICE_TEST_BINARY", binary())
+                    .env(REFERENCE, reference()?)
                     .envs(servers.environment()),
             ),
             Self::Doc => process::run(
@@ -66,6 +67,17 @@ impl Step {
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
         }
+    }
+}
+
+/// Names the interpreter of the runtime that the read engine is compared with.
+pub const REFERENCE: &str = "SLUICE_TEST_REFERENCE";
+
+/// The one that the environment names, or ours, installed when it is missing.
+pub fn reference() -> Outcome<PathBuf> {
+    match std::env::var_os(REFERENCE) {
+        Some(python) => Ok(python.into()),
+        None => install::reference(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! `sluice connector list|check|test`.
+//! `sluice connector list|check|test`; the commands of the standard protocol are in
+//! `connector_read.rs`.
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use sluice_core::{Error, Result, connector::ConnectorFiles, secret::SecretConfig
 use sluice_runtime::Settings;
 use sluice_transform::{Mapper, fixtures};
 
+use super::connector_read;
 use crate::{
     cli::{Cli, ConnectorCommand, OutputFormat},
     connections,
@@ -22,8 +24,11 @@ use crate::{
     output,
 };
 
-pub fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
+pub async fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
     match command {
+        ConnectorCommand::Spec { dir } => connector_read::spec(dir),
+        ConnectorCommand::Discover { dir, config } => connector_read::discover(dir, config),
+        ConnectorCommand::Read(args) => connector_read::read(args).await,
         ConnectorCommand::List => list(cli),
         ConnectorCommand::Check { dir } => check(cli, dir),
         ConnectorCommand::Test { dir } => test(cli, dir),

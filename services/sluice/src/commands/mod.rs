@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod connector;
+mod connector_read;
 pub mod dlq;
 pub mod doctor;
 pub mod ingest;

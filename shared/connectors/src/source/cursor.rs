@@ -3,6 +3,7 @@
 //! The windows of one partition are read one after the other inside one slice, so that the state
 //! never passes a window that was not read.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
@@ -12,6 +13,7 @@ use super::{
     request::{Injection, RequestOption},
     template::{Scope, Template, Templates, python},
     time::{self, Duration, Moment},
+    track::interval_value,
 };
 
 /// `DatetimeBasedCursor`.
@@ -32,6 +34,10 @@ pub struct Cursor {
     strict: bool,
     /// Keep only records within the range, whatever the source sends.
     pub client_side: bool,
+    /// Newest first: nothing follows behind a page whose last record is out of range.
+    pub data_feed: bool,
+    /// One value for all partitions.
+    pub global: bool,
 }
 
 /// `MinMaxDatetime`, or a text alone.
@@ -134,15 +140,19 @@ impl Cursor {
             strict: component.flag("is_compare_strictly"),
             client_side: component.flag("is_client_side_incremental")
                 || component.flag("is_data_feed"),
+            data_feed: component.flag("is_data_feed"),
+            global: component.flag("global_substream_cursor"),
         })
     }
 
     /// The range to read; `None` when there is nothing to read. `since` wins over the state, the
-    /// state over the configured start; the lookback is taken off both, never below the start.
+    /// state over the configured start; the lookback, or `earlier` if that is more, is taken off
+    /// both, never below the start.
     pub fn range(
         &self,
         scope: &Scope<'_>,
         state: Option<&Value>,
+        earlier: TimeDelta,
         since: Option<Moment>,
         now: Moment,
     ) -> Result<Option<Range>> {
@@ -155,14 +165,16 @@ impl Cursor {
         let end = time::parse(&time::format(&end, &self.format), &self.format).unwrap_or(end);
         let field = self.field(scope)?;
         let known = state
-            .and_then(|state| state.get(&field))
-            .map(python::text)
+            .and_then(|state| state_text(state, &field))
             .and_then(|text| self.parse(&text).map(|moment| (moment, text)));
         let lookback = self.duration(self.lookback.as_ref(), scope, "lookback_window")?;
         let back = |moment: Moment| {
-            lookback
-                .and_then(|lookback| lookback.before(moment))
-                .unwrap_or(moment)
+            let by_lookback = lookback.and_then(|lookback| lookback.before(moment));
+            let by_earlier = moment.checked_sub_signed(earlier);
+            [by_lookback, by_earlier]
+                .into_iter()
+                .flatten()
+                .fold(moment, Moment::min)
         };
         let lower = match (since, &known) {
             (Some(since), _) => back(since),
@@ -282,8 +294,23 @@ impl Cursor {
         Ok(Some(Value::Object(map)))
     }
 
-    fn field(&self, scope: &Scope<'_>) -> Result<String> {
+    pub fn field(&self, scope: &Scope<'_>) -> Result<String> {
         self.field.text(scope)
+    }
+
+    /// The configured start.
+    pub fn start(&self, scope: &Scope<'_>) -> Result<Moment> {
+        self.start.moment(scope, &self.format)
+    }
+
+    /// The value of a state, if it can be read.
+    pub fn value(&self, state: &Value, field: &str) -> Option<Moment> {
+        self.parse(&state_text(state, field)?)
+    }
+
+    /// A value as states and requests have it.
+    pub fn text(&self, moment: Moment) -> String {
+        time::format(&moment, &self.format)
     }
 
     fn parse(&self, text: &str) -> Option<Moment> {
@@ -313,6 +340,10 @@ impl Cursor {
             )
         })
     }
+}
+
+fn state_text(state: &Value, field: &str) -> Option<String> {
+    interval_value(state).or_else(|| state.get(field).map(python::text))
 }
 
 impl Bound {

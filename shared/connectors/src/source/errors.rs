@@ -26,6 +26,8 @@ pub enum Action {
     /// Try again after the strategies' wait; when no try is left, this is the error.
     Retry(Error),
     RateLimited(Error),
+    /// Fetch a new token and try once more.
+    Renew(Error),
 }
 
 /// An answer as filters see it.
@@ -40,7 +42,7 @@ pub struct Answer<'a> {
 pub struct ErrorHandler {
     /// One for a plain handler, several for a composite.
     handlers: Vec<Handler>,
-    max_retries: Option<u32>,
+    max_retries: Option<Template>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,7 @@ enum Verdict {
     Fail,
     Retry,
     RateLimited,
+    Renew,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,8 @@ enum Backoff {
 
 /// Retries when the manifest does not say.
 const DEFAULT_RETRIES: u32 = 5;
+/// More are never made.
+const MAX_RETRIES: u32 = 20;
 
 /// Error codes come from connector files; each distinct one is kept once for the process.
 fn intern(code: &str) -> &'static str {
@@ -109,14 +114,16 @@ impl ErrorHandler {
         match component.kind() {
             "DefaultErrorHandler" => Ok(Self {
                 handlers: vec![Handler::build(component, templates)?],
-                max_retries: retries(component),
+                max_retries: component.template("max_retries", templates)?,
             }),
             "CompositeErrorHandler" => {
                 let mut handlers = Vec::new();
                 let mut max_retries = None;
-                for child in component.children("error_handlers")? {
-                    let inner = Self::build(&child, templates)?;
-                    max_retries = max_retries.or(inner.max_retries);
+                for (index, child) in component.children("error_handlers")?.iter().enumerate() {
+                    let inner = Self::build(child, templates)?;
+                    if index == 0 {
+                        max_retries = inner.max_retries;
+                    }
                     handlers.extend(inner.handlers);
                 }
                 Ok(Self {
@@ -129,8 +136,15 @@ impl ErrorHandler {
     }
 
     /// Tries after the first one.
-    pub fn max_retries(&self) -> u32 {
-        self.max_retries.unwrap_or(DEFAULT_RETRIES)
+    pub fn max_retries(&self, scope: &Scope<'_>) -> Result<u32> {
+        let Some(template) = &self.max_retries else {
+            return Ok(DEFAULT_RETRIES);
+        };
+        let value = template.value(scope)?;
+        value
+            .as_i64()
+            .map(|value| u32::try_from(value).unwrap_or(0).min(MAX_RETRIES))
+            .ok_or_else(|| Error::config("max_retries_invalid", "`max_retries` is no whole number"))
     }
 
     /// Judges an answer. Handlers of a composite are asked in order; FAIL and RATE_LIMITED of an
@@ -164,13 +178,6 @@ impl ErrorHandler {
         let asked = headers.and_then(|headers| crate::http::retry_after(headers, now));
         Ok(asked.unwrap_or_else(|| Duration::from_secs(1 << attempt.saturating_sub(1).min(4))))
     }
-}
-
-fn retries(component: &Component<'_>) -> Option<u32> {
-    component
-        .integer("max_retries")
-        .and_then(|value| u32::try_from(value).ok())
-        .map(|value| value.min(20))
 }
 
 impl Handler {
@@ -222,6 +229,7 @@ impl Filter {
             Some("FAIL") => Verdict::Fail,
             Some("RETRY") => Verdict::Retry,
             Some("RATE_LIMITED") => Verdict::RateLimited,
+            Some("REFRESH_TOKEN_THEN_RETRY") => Verdict::Renew,
             Some(_) => return Err(component.invalid("action", "this action is not supported")),
         };
         let codes = match component.get("http_codes") {
@@ -292,6 +300,7 @@ impl Filter {
             Verdict::Fail => Action::Fail(self.error(status, scope)),
             Verdict::Retry => Action::Retry(self.error(status, scope)),
             Verdict::RateLimited => Action::RateLimited(self.error(status, scope)),
+            Verdict::Renew => Action::Renew(self.error(status, scope)),
         }
     }
 

@@ -69,6 +69,13 @@ pub fn records(body: &Value, path: &[String]) -> Result<Vec<Value>> {
     Ok(found)
 }
 
+/// The first value at a path.
+pub fn first<'a>(body: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let mut matches = Vec::new();
+    collect(body, path, &mut matches);
+    matches.into_iter().next()
+}
+
 fn collect<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
     let Some((first, rest)) = path.split_first() else {
         found.push(value);

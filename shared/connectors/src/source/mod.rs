@@ -21,25 +21,36 @@
 
 mod api;
 mod auth;
+mod budget;
+mod cache;
+mod concurrency;
 mod cursor;
 mod decode;
 mod errors;
+mod exchange;
 mod extract;
 pub(crate) mod manifest;
+mod normalize;
 mod paginate;
 mod partition;
+mod patience;
 mod plan;
+pub mod protocol;
 mod read;
 mod request;
+mod schema;
 mod select;
 mod slice;
 mod spec;
 mod stream;
 pub(crate) mod template;
 mod time;
+mod track;
+
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{future::BoxFuture, stream::BoxStream};
 use minijinja::value::Value as Jinja;
 use serde_json::Value;
 use sluice_core::{
@@ -47,16 +58,23 @@ use sluice_core::{
 };
 
 pub use api::{Page, SliceRequest, StreamInfo};
+pub use patience::Patience;
 
 use crate::http::HttpClient;
+use auth::Tokens;
+use budget::Budget;
+use cache::Cache;
+use concurrency::Concurrency;
 use manifest::Component;
 use slice::{Progress, Slice};
 use stream::Stream;
-use template::{Templates, json};
+use template::{Scope, Templates, json};
 
 /// One connection's source: a manifest together with the connection's settings.
 pub struct Source {
     connection: String,
+    settings: SecretConfig,
+    /// The same for templates.
     config: Jinja,
     http: HttpClient,
     templates: Templates,
@@ -64,7 +82,17 @@ pub struct Source {
     /// In the order of `infos`; a stream that cannot be built keeps its refusal.
     streams: Vec<Result<Stream>>,
     check: Vec<String>,
+    concurrency: Concurrency,
+    budget: Option<Budget>,
+    tokens: Tokens,
+    cache: Option<Cache>,
+    patience: Patience,
+    keeper: Option<Keeper>,
 }
+
+/// Keeps settings that the other side changed, such as a rotated refresh token. Gets all settings
+/// with the change in them; must not return before they are safe.
+pub type Keeper = Arc<dyn Fn(SecretConfig) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,13 +124,7 @@ impl Source {
         config: &SecretConfig,
         http: HttpClient,
     ) -> Result<Self> {
-        let text = files.get("manifest.yaml").ok_or_else(|| {
-            Error::config(
-                "manifest_missing",
-                format!("the connector `{}` has no manifest.yaml", files.name),
-            )
-        })?;
-        let manifest = manifest::load(text)?;
+        let manifest = manifest_of(files)?;
         let root = Component::new(&manifest, "manifest")?;
         if let Some(specification) = manifest.pointer("/spec/connection_specification") {
             spec::check(specification, config.expose())?;
@@ -133,9 +155,21 @@ impl Source {
             streams.push(stream);
         }
         let mut addresses = Vec::new();
+        let mut shared: HashSet<String> = HashSet::new();
         for stream in streams.iter().flatten() {
             stream.fixed_urls(&mut addresses);
+            let parents = stream.router.parents().into_iter();
+            shared.extend(parents.map(|parent| parent.name.clone()));
         }
+        for stream in streams.iter_mut().flatten() {
+            let may_be = stream.requester.use_cache != Some(false);
+            stream.cached |= may_be && shared.contains(&stream.name);
+        }
+        let budget = root
+            .child("api_budget")?
+            .map(|budget| Budget::build(&budget, &mut templates))
+            .transpose()?;
+        let concurrency = Concurrency::build(root.child("concurrency_level")?, &mut templates)?;
         let check = match manifest.pointer("/check/stream_names") {
             Some(Value::Array(names)) => names
                 .iter()
@@ -146,12 +180,90 @@ impl Source {
         };
         Ok(Self {
             connection: connection.to_owned(),
+            settings: config.clone(),
             config: json::of(config.expose()),
             http: http.allowing(&addresses),
             templates,
             infos,
             streams,
             check,
+            concurrency,
+            budget,
+            tokens: Tokens::default(),
+            cache: None,
+            patience: Patience::default(),
+            keeper: None,
+        })
+    }
+
+    /// Waits as told instead of the thirty seconds that suit a worker.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Keeps answers that several streams ask for. For a source that is opened for one sync: a
+    /// later sync would see old answers.
+    #[must_use]
+    pub fn caching(mut self) -> Self {
+        self.cache = Some(Cache::default());
+        self
+    }
+
+    /// Where rotated refresh tokens are kept; without this a stream that rotates them is refused
+    /// before anything is sent.
+    #[must_use]
+    pub fn keeping(mut self, keeper: Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::new(&self.templates, &self.config)
+    }
+
+    fn settings(&self) -> &Value {
+        self.settings.expose()
+    }
+
+    fn client(&self) -> &HttpClient {
+        &self.http
+    }
+
+    fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
+    fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Hands changed settings to the keeper.
+    async fn keep_settings(&self, changes: Vec<(Vec<String>, String)>) -> Result<()> {
+        let keeper = self.keeper()?;
+        let mut settings = self.settings().clone();
+        for (path, text) in changes {
+            set_at(&mut settings, &path, text);
+        }
+        keeper(SecretConfig::new(settings)).await
+    }
+
+    fn keeper(&self) -> Result<&Keeper> {
+        self.keeper.as_ref().ok_or_else(|| {
+            Error::config(
+                "credentials_not_kept",
+                "the system changes the refresh token with each use, and this process has no place to keep the new one",
+            )
+            .hint("read it with `sluice connector read`, which prints the changed settings")
         })
     }
 
@@ -284,6 +396,30 @@ impl Source {
             Some((_, Err(refusal))) => Err(refusal.clone()),
             None => Err(read::unknown_stream(name)),
         }
+    }
+}
+
+fn manifest_of(files: &ConnectorFiles) -> Result<Value> {
+    let text = files.get("manifest.yaml").ok_or_else(|| {
+        Error::config(
+            "manifest_missing",
+            format!("the connector `{}` has no manifest.yaml", files.name),
+        )
+    })?;
+    manifest::load(text)
+}
+
+/// Sets a text at a path, making the mappings on the way.
+fn set_at(value: &mut Value, path: &[String], text: String) {
+    let Some((first, rest)) = path.split_first() else {
+        *value = Value::String(text);
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(map) = value {
+        set_at(map.entry(first.clone()).or_insert(Value::Null), rest, text);
     }
 }
 

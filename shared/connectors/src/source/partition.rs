@@ -47,6 +47,8 @@ pub struct Parent {
     field: Template,
     option: Option<RequestOption>,
     extra_fields: Vec<Vec<String>>,
+    /// The parent is read from its own state on, when the caller keeps that.
+    pub incremental: bool,
 }
 
 /// A part of a stream: what tells it apart, and fields that only travel along.
@@ -96,6 +98,22 @@ impl Router {
                 .collect::<Result<_>>()
                 .map(Self::Substream),
             _ => Err(component.unsupported()),
+        }
+    }
+
+    /// The streams whose records are its partitions, theirs included.
+    pub fn parents(&self) -> Vec<&Stream> {
+        match self {
+            Self::None | Self::List(_) => Vec::new(),
+            Self::Substream(parents) => parents
+                .iter()
+                .flat_map(|parent| {
+                    let mut all = parent.stream.router.parents();
+                    all.push(&parent.stream);
+                    all
+                })
+                .collect(),
+            Self::Product(routers) => routers.iter().flat_map(Self::parents).collect(),
         }
     }
 
@@ -198,18 +216,17 @@ impl Parent {
                 .collect(),
             _ => Vec::new(),
         };
+        let mut stream = Stream::build(&component.required("stream")?, None, templates)?;
+        stream.cached = stream.requester.use_cache != Some(false);
         Ok(Self {
-            stream: Box::new(Stream::build(
-                &component.required("stream")?,
-                None,
-                templates,
-            )?),
+            stream: Box::new(stream),
             key: key.split('/').map(str::to_owned).collect(),
             field: component
                 .template("partition_field", templates)?
                 .ok_or_else(|| component.invalid("partition_field", "is missing"))?,
             option: option(component, templates)?,
             extra_fields: paths,
+            incremental: component.flag("incremental_dependency"),
         })
     }
 

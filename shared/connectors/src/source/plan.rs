@@ -4,19 +4,42 @@ use std::collections::HashSet;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use minijinja::value::Value as Jinja;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use sluice_core::{Error, Result, fingerprint, run::RunKind};
 
 use super::{
     Source,
     api::SliceRequest,
-    partition::{MAX_PARTITIONS, Partition, Router, product, slice_value, too_many},
+    partition::{MAX_PARTITIONS, Parent, Partition, Router, product, slice_value, too_many},
     read,
     slice::{Progress, Slice},
     stream::Stream,
     template::{Scope, functions},
-    time,
+    time::{self, Moment},
+    track::{Known, Tracker},
 };
+
+/// What to find slices for.
+pub(super) struct Wanted<'a> {
+    pub kind: RunKind,
+    pub known: &'a Known,
+    pub since: Option<Moment>,
+    pub record: Option<&'a str>,
+    pub now: Moment,
+    /// Parents that the manifest marks so are read from their own state on. Only a caller that
+    /// keeps the parents' states may ask for this.
+    pub incremental_parents: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    pub slices: Vec<Slice>,
+    /// Every partition, also those in which nothing is left to be read.
+    pub partitions: Vec<Map<String, Value>>,
+    /// New states of parents that were read from their own state on.
+    pub parents: Map<String, Value>,
+}
 
 impl Source {
     /// The slices a request asks for, in the order of the partitions.
@@ -27,11 +50,29 @@ impl Source {
                 "a reprocessing run reads stored records, not the source",
             ));
         }
-        let now = time::utc(request.now);
-        let scope = self.plan_scope(now);
-        let partitions = self.partitions(&stream.router, now).await?;
+        let known = match request.kind {
+            RunKind::Incremental => Known::of_partitions(&request.states),
+            _ => Known::default(),
+        };
+        let wanted = Wanted {
+            kind: request.kind,
+            known: &known,
+            since: request.since.map(time::utc),
+            record: request.record.as_deref(),
+            now: time::utc(request.now),
+            incremental_parents: false,
+        };
+        Ok(self.find(stream, &wanted).await?.slices)
+    }
+
+    /// The same with all that is known about the stream.
+    pub(super) async fn find(&self, stream: &Stream, wanted: &Wanted<'_>) -> Result<Planned> {
+        let scope = self.plan_scope(wanted.now);
+        let mut planned = Planned::default();
+        let partitions = self
+            .partitions(&stream.router, wanted, &mut planned.parents)
+            .await?;
         let mut seen = HashSet::new();
-        let mut slices = Vec::new();
         for partition in partitions {
             let mut slice = Slice {
                 partition: partition.values,
@@ -40,32 +81,29 @@ impl Source {
                 record: None,
             };
             let key = slice.partition_key();
-            if !seen.insert(key.clone()) || !self.may_hold(stream, &slice, request, &scope)? {
+            // Without a state nothing tells that a repeated part was read before.
+            let repeated = !seen.insert(key.clone());
+            if repeated || !self.may_hold(stream, &slice, wanted, &scope)? {
                 continue;
             }
+            planned.partitions.push(slice.partition.clone());
             if let Some(cursor) = &stream.cursor {
-                let state = request
-                    .states
-                    .iter()
-                    .find(|(partition, _)| *partition == key)
-                    .map(|(_, state)| state)
-                    .filter(|_| request.kind == RunKind::Incremental);
-                let since = request.since.map(time::utc);
-                match cursor.range(&scope, state, since, now)? {
+                let (state, earlier) = wanted.known.state(&key);
+                match cursor.range(&scope, state, earlier, wanted.since, wanted.now)? {
                     Some(range) => slice.cursor = Some(range),
                     None => continue,
                 }
             }
-            if request.kind == RunKind::Single {
-                slice.record.clone_from(&request.record);
+            if wanted.kind == RunKind::Single {
+                slice.record = wanted.record.map(str::to_owned);
             }
-            slices.push(slice);
+            planned.slices.push(slice);
         }
-        Ok(slices)
+        Ok(planned)
     }
 
-    fn plan_scope(&self, now: time::Moment) -> Scope<'_> {
-        Scope::new(&self.templates, &self.config).with(functions::NOW, functions::now_value(now))
+    pub(super) fn plan_scope(&self, now: Moment) -> Scope<'_> {
+        self.scope().with(functions::NOW, functions::now_value(now))
     }
 
     /// Whether the record a single run wants can be in a slice.
@@ -73,18 +111,18 @@ impl Source {
         &self,
         stream: &Stream,
         slice: &Slice,
-        request: &SliceRequest,
+        wanted: &Wanted<'_>,
         scope: &Scope<'_>,
     ) -> Result<bool> {
         let (RunKind::Single, Some(record), Some(condition)) =
-            (request.kind, &request.record, &stream.single.slice)
+            (wanted.kind, wanted.record, &stream.single.slice)
         else {
             return Ok(true);
         };
         condition.truth(
             &scope
                 .clone()
-                .with("record_id", Jinja::from(record.as_str()))
+                .with("record_id", Jinja::from(record))
                 .with("stream_slice", slice_value(&slice.part(), &Map::new())),
         )
     }
@@ -93,62 +131,105 @@ impl Source {
     fn partitions<'a>(
         &'a self,
         router: &'a Router,
-        now: time::Moment,
+        wanted: &'a Wanted<'_>,
+        parents: &'a mut Map<String, Value>,
     ) -> BoxFuture<'a, Result<Vec<Partition>>> {
         async move {
             match router {
                 Router::None => Ok(vec![Partition::default()]),
-                Router::List(list) => list.partitions(&self.plan_scope(now)),
+                Router::List(list) => list.partitions(&self.plan_scope(wanted.now)),
                 Router::Product(routers) => {
                     let mut lists = Vec::with_capacity(routers.len());
                     for router in routers {
-                        lists.push(self.partitions(router, now).await?);
+                        lists.push(self.partitions(router, wanted, parents).await?);
                     }
                     product(lists)
                 }
-                Router::Substream(parents) => {
-                    let mut all: Vec<Partition> = Vec::new();
-                    let mut seen = HashSet::new();
-                    for parent in parents {
-                        let request = SliceRequest {
-                            stream: parent.stream.name.clone(),
-                            kind: RunKind::Full,
-                            states: Vec::new(),
-                            since: None,
-                            record: None,
-                            now: now.to_utc(),
-                        };
-                        for slice in self.plan(&parent.stream, &request).await? {
-                            let mut progress = Progress::default();
-                            while let Some((page, next)) =
-                                self.page(&parent.stream, &slice, &progress).await?
-                            {
-                                let page = read::whole(page)?;
-                                for record in &page.records {
-                                    let scope = self.plan_scope(now);
-                                    let Some(partition) =
-                                        parent.partition(record, &slice.partition, &scope)?
-                                    else {
-                                        continue;
-                                    };
-                                    let key = fingerprint::canonical_json(
-                                        &partition.values.clone().into(),
-                                    );
-                                    if seen.insert(key) {
-                                        all.push(partition);
-                                    }
-                                    if all.len() > MAX_PARTITIONS {
-                                        return Err(too_many());
-                                    }
-                                }
-                                progress = next;
-                            }
-                        }
+                Router::Substream(configs) => {
+                    let mut found = Found::default();
+                    for parent in configs {
+                        self.read_parent(parent, wanted, parents, &mut found)
+                            .await?;
                     }
-                    Ok(all)
+                    Ok(found.partitions)
                 }
             }
         }
         .boxed()
+    }
+
+    /// Reads a parent to its end and takes a partition from each of its records.
+    async fn read_parent(
+        &self,
+        parent: &Parent,
+        wanted: &Wanted<'_>,
+        parents: &mut Map<String, Value>,
+        found: &mut Found,
+    ) -> Result<()> {
+        let scope = self.plan_scope(wanted.now);
+        let stream = &parent.stream;
+        let incremental = wanted.incremental_parents && parent.incremental;
+        let known = if incremental {
+            wanted.known.of_parent(stream, &scope)?
+        } else {
+            Known::default()
+        };
+        let inner = Wanted {
+            kind: RunKind::Full,
+            known: &known,
+            since: None,
+            record: None,
+            now: wanted.now,
+            incremental_parents: wanted.incremental_parents,
+        };
+        let planned = self.find(stream, &inner).await?;
+        let mut tracker = Tracker::new(stream, &known, &scope)?.filter(|_| incremental);
+        if let Some(tracker) = &mut tracker {
+            planned
+                .partitions
+                .iter()
+                .for_each(|partition| tracker.plan(partition));
+        }
+        for slice in &planned.slices {
+            let key = slice.partition_key();
+            let mut progress = Progress::default();
+            while let Some((page, next)) = self.page(stream, slice, &progress).await? {
+                let page = read::whole(page)?;
+                for record in &page.records {
+                    if let Some(partition) = parent.partition(record, &slice.partition, &scope)? {
+                        found.add(partition)?;
+                    }
+                }
+                if let Some(tracker) = &mut tracker {
+                    tracker.close(&key, next.highest);
+                }
+                progress = next;
+            }
+        }
+        if let Some(mut tracker) = tracker {
+            tracker.finish(true, planned.parents);
+            parents.insert(stream.name.clone(), tracker.state());
+        }
+        Ok(())
+    }
+}
+
+/// Partitions taken from parents; a repeated one counts once.
+#[derive(Default)]
+struct Found {
+    partitions: Vec<Partition>,
+    seen: HashSet<String>,
+}
+
+impl Found {
+    fn add(&mut self, partition: Partition) -> Result<()> {
+        let key = fingerprint::canonical_json(&partition.values.clone().into());
+        if self.seen.insert(key) {
+            self.partitions.push(partition);
+        }
+        if self.partitions.len() > MAX_PARTITIONS {
+            return Err(too_many());
+        }
+        Ok(())
     }
 }

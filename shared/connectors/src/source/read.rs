@@ -1,19 +1,19 @@
 //! Reading: one request, its retries, its judgement, its records.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::Utc;
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
-use sluice_core::{Error, ErrorClass, Hash, Result};
+use sluice_core::{Error, Hash, Result};
 
 use super::{
     Source,
     api::Page,
     cursor::Window,
     decode::Decoded,
-    errors::{Action, Answer},
+    exchange::{Call, Fetched},
     extract,
     paginate::{Position, Seen},
     partition::slice_value,
@@ -23,23 +23,14 @@ use super::{
 };
 use crate::http::{HeaderMap, Response, header::CONTENT_TYPE};
 
-/// Longer waits are not sat out here: the caller gets the error with the wait and gives its
-/// worker to others.
-const MAX_WAIT: Duration = Duration::from_secs(30);
-
-/// An answer judged to hold records.
-struct Fetched {
-    response: Response,
-    decoded: Result<Decoded>,
-    calls: u32,
-}
-
 /// The records of a body.
 struct Extracted {
     records: Vec<Value>,
     /// How many there were before filtering.
     count: usize,
     hash: Option<Hash>,
+    /// A data feed's last record is out of range, so the rest is older still.
+    feed_over: bool,
 }
 
 impl Source {
@@ -182,7 +173,7 @@ impl Source {
             last_record: extracted.records.last(),
             records_hash: extracted.hash,
         };
-        let more = if response.status.as_u16() >= 400 {
+        let more = if response.status.as_u16() >= 400 || extracted.feed_over {
             None
         } else {
             stream.paginator.next(position, &seen, scope)?
@@ -207,7 +198,7 @@ impl Source {
         Ok(next)
     }
 
-    /// Makes the call, judges the answer, and tries again as the manifest says.
+    /// Asks for the page at a position.
     async fn fetch(
         &self,
         stream: &Stream,
@@ -216,94 +207,23 @@ impl Source {
         position: &Position,
         scope: &Scope<'_>,
     ) -> Result<Fetched> {
-        let errors = &stream.requester.errors;
-        let mut calls = 0;
-        loop {
-            let (mut injections, path) = stream.paginator.injections(position, scope)?;
-            if position.token.is_null() || !stream.drop_slice_options_on_pages {
-                injections.extend(stream.router.injections(&slice.part(), scope)?);
-                if let (Some(cursor), Some(window)) = (&stream.cursor, window) {
-                    injections.extend(cursor.injections(window, scope)?);
-                }
+        let (mut injections, path) = stream.paginator.injections(position, scope)?;
+        if position.token.is_null() || !stream.drop_slice_options_on_pages {
+            injections.extend(stream.router.injections(&slice.part(), scope)?);
+            if let (Some(cursor), Some(window)) = (&stream.cursor, window) {
+                injections.extend(cursor.injections(window, scope)?);
             }
-            let request = stream
-                .requester
-                .request(scope, injections, path.as_deref())?;
-            let address = request.url.clone();
-            calls += 1;
-            let (error, headers) = match self.http.send(request).await {
-                Err(error) => match error.class() {
-                    ErrorClass::Network | ErrorClass::Timeout => (error, None),
-                    _ => return Err(error),
-                },
-                Ok(response) => {
-                    let decoded = self.decode(stream, &response, scope)?;
-                    let lenient;
-                    let view = match &decoded {
-                        Ok(decoded) => decoded,
-                        Err(_) => {
-                            lenient = stream.decoder.decode_error(&[], None);
-                            &lenient
-                        }
-                    };
-                    let mut plain = address;
-                    plain.set_query(None);
-                    let judged = scope
-                        .clone()
-                        .with("request_url", Jinja::from(plain.as_str()));
-                    let answer = Answer {
-                        status: response.status,
-                        headers: &response.headers,
-                        decoded: view,
-                    };
-                    match errors.judge(&answer, &judged)? {
-                        Action::Success | Action::Ignore => {
-                            return Ok(Fetched {
-                                response,
-                                decoded,
-                                calls,
-                            });
-                        }
-                        Action::Fail(error) => return Err(error),
-                        Action::Retry(error) | Action::RateLimited(error) => {
-                            (error, Some(response.headers))
-                        }
-                    }
-                }
-            };
-            let wait = errors.wait(calls, headers.as_ref(), scope, Utc::now())?;
-            if calls > errors.max_retries() {
-                return Err(
-                    match headers.and_then(|headers| crate::http::retry_after(&headers, Utc::now()))
-                    {
-                        Some(asked) => error.retry_after(asked),
-                        None => error,
-                    },
-                );
-            }
-            if wait > MAX_WAIT {
-                return Err(error.retry_after(wait));
-            }
-            tokio::time::sleep(wait).await;
         }
-    }
-
-    /// Decodes an answer; one with an error status only as far as it can be.
-    fn decode(
-        &self,
-        stream: &Stream,
-        response: &Response,
-        scope: &Scope<'_>,
-    ) -> Result<Result<Decoded>> {
-        let content_type = response.header(CONTENT_TYPE.as_str());
-        if response.status.as_u16() >= 400 {
-            let mut decoded = stream.decoder.decode_error(&response.body, content_type);
-            decoded.streamed = Some(Vec::new());
-            return Ok(Ok(decoded));
-        }
-        let path = stream.selector.extractor.segments(scope)?;
-        let at = extract::is_plain(&path).then_some(path.as_slice());
-        Ok(stream.decoder.decode(&response.body, content_type, at))
+        let records_at = stream.selector.extractor.segments(scope)?;
+        let call = Call {
+            requester: &stream.requester,
+            decoder: &stream.decoder,
+            records_at: extract::is_plain(&records_at).then_some(records_at.as_slice()),
+            injections,
+            path,
+            cached: stream.cached,
+        };
+        self.exchange(&call, scope).await
     }
 
     fn extract(
@@ -333,15 +253,19 @@ impl Source {
             })
             .flatten();
         let mut records = Vec::with_capacity(count);
+        let mut feed_over = false;
         for record in raw {
             let Some(record) = stream.selector.apply(record, scope)? else {
                 continue;
             };
             if let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor)
                 && cursor.client_side
-                && !cursor.contains(&record, range, scope)?
             {
-                continue;
+                let inside = cursor.contains(&record, range, scope)?;
+                feed_over = cursor.data_feed && !inside;
+                if !inside {
+                    continue;
+                }
             }
             if is_wanted(stream, slice, &record, scope)? {
                 records.push(record);
@@ -351,6 +275,7 @@ impl Source {
             records,
             count,
             hash,
+            feed_over,
         })
     }
 

@@ -93,8 +93,10 @@ pub struct Requester {
     parameters: Option<Mapping>,
     headers: Option<Mapping>,
     body: Body,
-    auth: Auth,
+    pub auth: Auth,
     pub errors: ErrorHandler,
+    /// Whether answers may be kept for the time of a sync; `None` when the manifest does not say.
+    pub use_cache: Option<bool>,
 }
 
 impl Requester {
@@ -124,29 +126,29 @@ impl Requester {
                 Some(handler) => ErrorHandler::build(&handler, templates)?,
                 None => ErrorHandler::default(),
             },
+            use_cache: component
+                .get("use_cache")
+                .map(|_| component.flag("use_cache")),
         })
     }
 
-    /// The fixed address the manifest names, when it has no template in it.
-    pub fn fixed_url(&self) -> Option<Url> {
-        let template = self.url.as_ref().or(self.base.as_ref())?;
-        let text = template.source();
-        let end = text.find("{{").unwrap_or(text.len());
-        let fixed = text.get(..end)?;
-        let url = Url::parse(fixed).ok()?;
-        // The host must be complete before the first template begins.
-        (end == text.len() || fixed.matches('/').count() >= 3).then_some(url)
+    /// The fixed addresses the manifest names, its authenticator's included.
+    pub fn fixed_urls(&self, urls: &mut Vec<Url>) {
+        let template = self.url.as_ref().or(self.base.as_ref());
+        urls.extend(template.and_then(Template::fixed_url));
+        self.auth.fixed_urls(urls);
     }
 
     /// Builds one request. `token_path` is a paginator's URL or path, which replaces `path`.
     pub fn request(
         &self,
         scope: &Scope<'_>,
+        credentials: Vec<Injection>,
         injections: Vec<Injection>,
         token_path: Option<&str>,
     ) -> Result<Request> {
         let mut url = self.address(scope, token_path)?;
-        let mut all = self.auth.injections(scope)?;
+        let mut all = credentials;
         all.extend(injections);
 
         let text_or_list = |value: &Value| value.is_string() || value.is_array();
@@ -328,7 +330,7 @@ fn pairs(map: &Map<String, Value>) -> impl Iterator<Item = (&str, String)> {
 }
 
 /// A parameter that the URL already carries with the same value is not repeated.
-fn add_query(url: &mut Url, parameters: &Map<String, Value>) {
+pub fn add_query(url: &mut Url, parameters: &Map<String, Value>) {
     let present: Vec<(String, String)> = url
         .query_pairs()
         .map(|(key, value)| (key.into_owned(), value.into_owned()))
@@ -346,6 +348,14 @@ fn add_query(url: &mut Url, parameters: &Map<String, Value>) {
     if !query.is_empty() {
         url.set_query(Some(&query));
     }
+}
+
+/// A form as text.
+pub fn encode_form(form: &Map<String, Value>) -> String {
+    let encoded: Vec<String> = pairs(form)
+        .map(|(key, value)| format!("{}={}", form_encode(key), form_encode(&value)))
+        .collect();
+    encoded.join("&")
 }
 
 /// Letters, digits and `-._~` stay, a space becomes `+`, everything else is escaped.
@@ -387,10 +397,7 @@ fn encode(
     }
     if let Some(form) = form.filter(|form| !form.is_empty()) {
         content_type("application/x-www-form-urlencoded");
-        let encoded: Vec<String> = pairs(&form)
-            .map(|(key, value)| format!("{}={}", form_encode(key), form_encode(&value)))
-            .collect();
-        return Ok(Bytes::from(encoded.join("&")));
+        return Ok(Bytes::from(encode_form(&form)));
     }
     if let Some(json) = json.filter(|json| !super::manifest::falsy(json)) {
         content_type("application/json");

@@ -9,6 +9,7 @@ use sluice_core::{Error, Result};
 use super::{
     extract::{Extractor, glob},
     manifest::Component,
+    normalize,
     template::{Scope, Template, Templates, json},
 };
 
@@ -19,6 +20,8 @@ pub struct Selector {
     filter: Option<Template>,
     transformations: Vec<Transformation>,
     transform_first: bool,
+    /// The schema that values are cast by, if the manifest wants that.
+    casts: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Selector {
         transformations: &[Component<'_>],
         templates: &mut Templates,
         transform_first_by_default: bool,
+        schema: &Value,
     ) -> Result<Self> {
         selector.without_class()?;
         if selector.kind() != "RecordSelector" {
@@ -70,7 +74,17 @@ impl Selector {
             Some(filter) => return Err(filter.unsupported()),
             None => None,
         };
+        let casts = match selector.get("schema_normalization") {
+            None => None,
+            Some(Value::String(kind)) if kind == "None" => None,
+            Some(Value::String(kind)) if kind == "Default" => Some(schema.clone()),
+            Some(Value::Object(_)) => {
+                return Err(selector.required("schema_normalization")?.unsupported());
+            }
+            Some(_) => return Err(selector.invalid("schema_normalization", "is unknown")),
+        };
         Ok(Self {
+            casts,
             extractor: Extractor::build(&selector.required("extractor")?, templates)?,
             filter,
             transformations: transformations
@@ -97,6 +111,9 @@ impl Selector {
         };
         if !self.transform_first {
             record = self.transform(record, scope)?;
+        }
+        if let Some(schema) = &self.casts {
+            normalize::record(&mut record, schema);
         }
         Ok(Some(Value::Object(record)))
     }

@@ -12,6 +12,7 @@ use super::{
     paginate::Paginator,
     partition::Router,
     request::Requester,
+    schema,
     select::Selector,
     template::{Template, Templates, python},
 };
@@ -31,6 +32,10 @@ pub struct Stream {
     /// Slice options are left out of requests that carry a page token.
     pub drop_slice_options_on_pages: bool,
     pub single: Single,
+    /// The JSON Schema of its records; an empty mapping when there is none.
+    pub schema: Value,
+    /// Answers serve again within a sync.
+    pub cached: bool,
 }
 
 /// How to find one record; our own settings.
@@ -73,19 +78,24 @@ impl Stream {
             },
             None => Single::default(),
         };
+        let requester = Requester::build(&retriever.required("requester")?, templates)?;
+        let schema = schema::load(component)?;
         Ok(Self {
             name: name_of(component),
             primary_key: primary_key(component.get("primary_key")),
             entity_type: ours
                 .and_then(|ours| ours.text("entity_type"))
                 .map(EntityType::from),
-            requester: Requester::build(&retriever.required("requester")?, templates)?,
+            schema: schema.clone(),
+            cached: requester.use_cache == Some(true),
+            requester,
             decoder: decoder(&retriever)?,
             selector: Selector::build(
                 &retriever.required("record_selector")?,
                 &component.children("transformations")?,
                 templates,
                 cursor.as_ref().is_some_and(|cursor| cursor.client_side),
+                &schema,
             )?,
             paginator,
             router: Router::build(&retriever.children("partition_router")?, templates)?,
@@ -107,19 +117,9 @@ impl Stream {
 
     /// Fixed addresses it calls, parents' included.
     pub fn fixed_urls(&self, urls: &mut Vec<Url>) {
-        urls.extend(self.requester.fixed_url());
-        self.router_urls(&self.router, urls);
-    }
-
-    fn router_urls(&self, router: &Router, urls: &mut Vec<Url>) {
-        match router {
-            Router::None | Router::List(_) => {}
-            Router::Substream(parents) => parents
-                .iter()
-                .for_each(|parent| parent.stream.fixed_urls(urls)),
-            Router::Product(routers) => routers
-                .iter()
-                .for_each(|router| self.router_urls(router, urls)),
+        self.requester.fixed_urls(urls);
+        for parent in self.router.parents() {
+            parent.requester.fixed_urls(urls);
         }
     }
 }
@@ -142,8 +142,9 @@ pub fn primary_key(value: Option<&Value>) -> Vec<String> {
     }
 }
 
-fn decoder(retriever: &Component<'_>) -> Result<Decoder> {
-    let Some(component) = retriever.child("decoder")? else {
+/// The decoder of a retriever or a login; JSON when none is named.
+pub fn decoder(owner: &Component<'_>) -> Result<Decoder> {
+    let Some(component) = owner.child("decoder")? else {
         return Ok(Decoder::Json);
     };
     component.without_class()?;

@@ -28,6 +28,7 @@ impl Fixture {
             .range(
                 &scope,
                 state.as_ref(),
+                chrono::TimeDelta::zero(),
                 since.map(|text| time::parse_iso(text).unwrap()),
                 time::parse_iso("2024-01-10T15:00:00Z").unwrap(),
             )

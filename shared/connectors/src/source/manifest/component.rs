@@ -52,6 +52,19 @@ impl<'a> Component<'a> {
         .hint("this stream cannot be read; the others of the connector can")
     }
 
+    /// The refusal of a field this engine does not know what to do with.
+    pub fn unsupported_field(&self, field: &str) -> Error {
+        Error::config(
+            "component_unsupported",
+            format!(
+                "`{field}` of {} at {} is not supported",
+                self.kind(),
+                self.path
+            ),
+        )
+        .hint("this stream cannot be read; the others of the connector can")
+    }
+
     /// The refusal of a field's value.
     pub fn invalid(&self, field: &str, detail: &str) -> Error {
         invalid(&format!("{}.{field}", self.path), detail)

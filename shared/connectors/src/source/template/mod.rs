@@ -161,6 +161,15 @@ impl Template {
         &self.0.source
     }
 
+    /// The address it begins with, when the host is complete before the first template part.
+    pub fn fixed_url(&self) -> Option<url::Url> {
+        let text = self.source();
+        let end = text.find("{{").unwrap_or(text.len());
+        let fixed = text.get(..end)?;
+        let url = url::Url::parse(fixed).ok()?;
+        (end == text.len() || fixed.matches('/').count() >= 3).then_some(url)
+    }
+
     /// The string form: any literal type.
     ///
     /// # Errors

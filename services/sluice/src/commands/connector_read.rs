@@ -1,0 +1,164 @@
+//! `sluice connector spec|discover|read`: a connector's read side in the standard protocol, so that
+//! it can stand in for the reference runtime. Messages go to stdout, one JSON object a line.
+
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use sluice_connectors::{
+    http::{HttpClient, HttpOptions},
+    library,
+    limiter::Limiter,
+    source::{
+        Patience, Source,
+        protocol::{Message, ReadRequest},
+    },
+};
+use sluice_core::{Error, Result, secret::SecretConfig};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{cli::ConnectorReadArgs, exit::Exit};
+
+/// Messages between reading and printing.
+const AHEAD: usize = 256;
+/// The longest wait the other side may ask for before the read gives up.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+pub fn spec(dir: &Path) -> Result<Exit> {
+    let files = library::read_folder(dir)?;
+    print(&mut std::io::stdout().lock(), &Source::spec_of(&files)?)?;
+    Ok(Exit::Done)
+}
+
+pub fn discover(dir: &Path, config: &Path) -> Result<Exit> {
+    let source = open(dir, config)?;
+    let mut out = std::io::stdout().lock();
+    refusals(&source, &mut out)?;
+    print(&mut out, &source.catalog_message()?)?;
+    Ok(Exit::Done)
+}
+
+pub async fn read(args: &ConnectorReadArgs) -> Result<Exit> {
+    let request = ReadRequest {
+        streams: args.streams.clone(),
+        states: match &args.state {
+            Some(path) => ReadRequest::states_of(&json_file(path)?)?,
+            None => ReadRequest::states_of(&Value::Null)?,
+        },
+        now: chrono::Utc::now(),
+    };
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (kept_sender, kept_receiver) = mpsc::channel(1);
+    let source = open(&args.dir, &args.config)?
+        .caching()
+        .patient(Patience::up_to(LONGEST_WAIT))
+        .keeping(Arc::new(move |settings| {
+            let sender = kept_sender.clone();
+            Box::pin(async move { keep(&sender, settings).await })
+        }));
+    // Standard output may block for as long as its reader likes.
+    let runtime = tokio::runtime::Handle::current();
+    let printer =
+        tokio::task::spawn_blocking(move || runtime.block_on(print_all(receiver, kept_receiver)));
+    let complete = source.read_messages(&request, &sender).await;
+    // The printer ends when nobody sends any more.
+    drop((sender, source));
+    printer.await.map_err(|_| {
+        Error::internal(
+            "output_failed",
+            "the messages could not be printed to the end",
+        )
+    })??;
+    Ok(if complete? { Exit::Done } else { Exit::Failed })
+}
+
+/// Changed settings and who waits until they are printed.
+type Kept = (Message, oneshot::Sender<()>);
+
+/// Returns when the settings have left the process: a rotated refresh token must not be used
+/// before it is kept.
+async fn keep(sender: &mpsc::Sender<Kept>, settings: SecretConfig) -> Result<()> {
+    let closed = || Error::internal("settings_not_kept", "changed settings could not be printed");
+    let (done, printed) = oneshot::channel();
+    let message = Message::settings(settings.expose());
+    sender.send((message, done)).await.map_err(|_| closed())?;
+    printed.await.map_err(|_| closed())
+}
+
+async fn print_all(
+    mut messages: mpsc::Receiver<Message>,
+    mut settings: mpsc::Receiver<Kept>,
+) -> Result<()> {
+    let mut out = std::io::BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
+    let mut batch = Vec::with_capacity(AHEAD);
+    loop {
+        tokio::select! {
+            biased;
+            Some((message, done)) = settings.recv() => {
+                print(&mut out, &message)?;
+                flush(&mut out)?;
+                // Who waited may be gone; the settings are out all the same.
+                let _ = done.send(());
+            }
+            count = messages.recv_many(&mut batch, AHEAD) => {
+                if count == 0 {
+                    return flush(&mut out);
+                }
+                for message in batch.drain(..) {
+                    print(&mut out, &message)?;
+                }
+                if messages.is_empty() {
+                    flush(&mut out)?;
+                }
+            }
+        }
+    }
+}
+
+fn print(out: &mut impl Write, message: &Message) -> Result<()> {
+    serde_json::to_writer(&mut *out, message)
+        .map_err(std::io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .map_err(unwritable)
+}
+
+fn flush(out: &mut impl Write) -> Result<()> {
+    out.flush().map_err(unwritable)
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    Error::internal("output_failed", "a message could not be written").caused_by(error)
+}
+
+fn refusals(source: &Source, out: &mut impl Write) -> Result<()> {
+    for (stream, refusal) in source.refusals() {
+        let text = format!("the stream `{stream}` is left out: {}", refusal.message());
+        print(out, &Message::warning(&text))?;
+    }
+    Ok(())
+}
+
+fn open(dir: &Path, config: &Path) -> Result<Source> {
+    let files = library::read_folder(dir)?;
+    let config = SecretConfig::new(json_file(config)?);
+    let options = HttpOptions::from_config(&config)?;
+    let http = HttpClient::new(&files.name, &config, Limiter::new(&[]), options)?;
+    Source::load(&files, &files.name, config, http)
+}
+
+/// Errors name the file and the place in it, never its content: it may hold secrets.
+fn json_file(path: &Path) -> Result<Value> {
+    let unreadable = |detail: String| {
+        Error::config(
+            "json_file_unreadable",
+            format!("{} cannot be read: {detail}", path.display()),
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| {
+        unreadable(format!(
+            "not JSON, as seen at line {} column {}",
+            error.line(),
+            error.column()
+        ))
+    })
+}

@@ -1,0 +1,134 @@
+//! The messages, as they stand on a line each.
+
+use chrono::Utc;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sluice_core::{Error, ErrorClass};
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "UPPERCASE")]
+pub enum Message {
+    Record { record: Record },
+    State { state: Value },
+    Trace { trace: Value },
+    Log { log: Value },
+    Spec { spec: Value },
+    Catalog { catalog: Value },
+    Control { control: Value },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    pub stream: String,
+    pub data: Value,
+    /// Milliseconds since 1970.
+    pub emitted_at: i64,
+}
+
+impl Message {
+    pub(super) fn record(stream: &str, data: Value, emitted_at: i64) -> Self {
+        Self::Record {
+            record: Record {
+                stream: stream.to_owned(),
+                data,
+                emitted_at,
+            },
+        }
+    }
+
+    pub(super) fn state(stream: &str, state: Value) -> Self {
+        Self::State {
+            state: json!({
+                "type": "STREAM",
+                "stream": {"stream_descriptor": {"name": stream}, "stream_state": state},
+            }),
+        }
+    }
+
+    pub(super) fn status(stream: &str, status: &str) -> Self {
+        Self::Trace {
+            trace: json!({
+                "type": "STREAM_STATUS",
+                "emitted_at": Utc::now().timestamp_millis(),
+                "stream_status": {"stream_descriptor": {"name": stream}, "status": status},
+            }),
+        }
+    }
+
+    /// TRACE for a stream that failed, or for the whole sync when the name is empty.
+    pub fn error(stream: &str, error: &Error) -> Self {
+        let mut body = Map::new();
+        body.insert("message".into(), error.message().into());
+        body.insert(
+            "internal_message".into(),
+            format!("{}: {}", error.code(), error.chain()).into(),
+        );
+        body.insert("failure_type".into(), failure_type(error.class()).into());
+        if !stream.is_empty() {
+            body.insert("stream_descriptor".into(), json!({ "name": stream }));
+        }
+        Self::Trace {
+            trace: json!({
+                "type": "ERROR",
+                "emitted_at": Utc::now().timestamp_millis(),
+                "error": body,
+            }),
+        }
+    }
+
+    /// LOG at level WARN.
+    pub fn warning(text: &str) -> Self {
+        Self::Log {
+            log: json!({"level": "WARN", "message": text}),
+        }
+    }
+
+    /// CONTROL: the settings to be used from now on.
+    pub fn settings(settings: &Value) -> Self {
+        Self::Control {
+            control: json!({
+                "type": "CONNECTOR_CONFIG",
+                "emitted_at": Utc::now().timestamp_millis(),
+                "connectorConfig": {"config": settings},
+            }),
+        }
+    }
+
+    pub(super) fn spec(specification: &Value) -> Self {
+        let mut spec = Map::new();
+        for (theirs, ours) in [
+            ("connection_specification", "connectionSpecification"),
+            ("documentation_url", "documentationUrl"),
+            ("advanced_auth", "advanced_auth"),
+        ] {
+            if let Some(value) = specification.get(theirs) {
+                spec.insert(ours.into(), value.clone());
+            }
+        }
+        spec.entry("connectionSpecification")
+            .or_insert_with(|| json!({"type": "object"}));
+        Self::Spec {
+            spec: Value::Object(spec),
+        }
+    }
+
+    pub(super) fn catalog(streams: Vec<Value>) -> Self {
+        Self::Catalog {
+            catalog: json!({ "streams": streams }),
+        }
+    }
+}
+
+/// The protocol knows three kinds of failure.
+fn failure_type(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Config | ErrorClass::Auth => "config_error",
+        ErrorClass::RateLimit | ErrorClass::Network | ErrorClass::Timeout => "transient_error",
+        ErrorClass::TargetError
+        | ErrorClass::Validation
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::Internal => "system_error",
+    }
+}
