@@ -208,7 +208,7 @@ impl Policy {
 impl Matcher {
     fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
         component.without_class()?;
-        if component.kind() != "HttpRequestRegexMatcher" {
+        if !matches!(component.kind(), "HttpRequestRegexMatcher" | "") {
             return Err(component.unsupported());
         }
         Ok(Self {

@@ -146,8 +146,8 @@ impl Cursor {
     }
 
     /// The range to read; `None` when there is nothing to read. `since` wins over the state, the
-    /// state over the configured start; the lookback, or `earlier` if that is more, is taken off
-    /// both, never below the start.
+    /// state over the configured start; the lookback and `earlier` are taken off both, never below
+    /// the start.
     pub fn range(
         &self,
         scope: &Scope<'_>,
@@ -169,12 +169,11 @@ impl Cursor {
             .and_then(|text| self.parse(&text).map(|moment| (moment, text)));
         let lookback = self.duration(self.lookback.as_ref(), scope, "lookback_window")?;
         let back = |moment: Moment| {
-            let by_lookback = lookback.and_then(|lookback| lookback.before(moment));
-            let by_earlier = moment.checked_sub_signed(earlier);
-            [by_lookback, by_earlier]
-                .into_iter()
-                .flatten()
-                .fold(moment, Moment::min)
+            let lookback = lookback.unwrap_or_default();
+            let earlier = moment.checked_sub_signed(earlier);
+            earlier
+                .and_then(|moment| lookback.before(moment))
+                .unwrap_or(moment)
         };
         let lower = match (since, &known) {
             (Some(since), _) => back(since),

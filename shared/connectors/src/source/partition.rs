@@ -1,6 +1,8 @@
 //! Partition routers: which parts a stream is read in.
 
-use minijinja::value::Value as Jinja;
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Object, Value as Jinja};
 use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
@@ -8,7 +10,7 @@ use super::{
     manifest::{Component, falsy},
     request::{Injection, RequestOption},
     stream::Stream,
-    template::{Scope, Template, Templates, python},
+    template::{Scope, Template, Templates, json, python},
 };
 
 /// More partitions than this are refused: they would be as many tasks.
@@ -35,7 +37,8 @@ pub struct ListRouter {
 
 #[derive(Debug)]
 enum Values {
-    Each(Vec<Template>),
+    /// Taken as they are: a list's values are no templates.
+    Each(Vec<Value>),
     Whole(Template),
 }
 
@@ -77,9 +80,7 @@ impl Router {
         match component.kind() {
             "ListPartitionRouter" => Ok(Self::List(ListRouter {
                 values: match component.get("values") {
-                    Some(Value::Array(_)) => {
-                        Values::Each(component.template_list("values", templates)?)
-                    }
+                    Some(Value::Array(values)) => Values::Each(values.clone()),
                     _ => Values::Whole(
                         component
                             .template("values", templates)?
@@ -172,10 +173,7 @@ impl ListRouter {
     pub fn partitions(&self, scope: &Scope<'_>) -> Result<Vec<Partition>> {
         let field = self.field.text(scope)?;
         let values = match &self.values {
-            Values::Each(values) => values
-                .iter()
-                .map(|value| value.value(scope))
-                .collect::<Result<Vec<_>>>()?,
+            Values::Each(values) => values.clone(),
             Values::Whole(template) => match template.value(scope)? {
                 Value::Array(values) => values,
                 _ => {
@@ -294,18 +292,41 @@ pub fn too_many() -> Error {
     )
 }
 
-/// What templates see as `stream_slice`: partition and cursor keys, and the three parts by name.
+/// What templates see as `stream_slice`: the keys of partition and cursor, and behind them, by
+/// name, the three parts.
 pub fn slice_value(partition: &Partition, interval: &Map<String, Value>) -> Jinja {
-    let mut all = Map::new();
-    for (name, part) in [
-        ("partition", &partition.values),
-        ("cursor_slice", interval),
-        ("extra_fields", &partition.extra),
-    ] {
-        all.insert(name.to_owned(), Value::Object(part.clone()));
+    let keys = partition.values.iter().chain(interval);
+    let keys: Map<String, Value> = keys
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let part = |map: &Map<String, Value>| json::of(&Value::Object(map.clone()));
+    Jinja::from_object(SliceValue {
+        parts: [
+            ("partition", part(&partition.values)),
+            ("cursor_slice", part(interval)),
+            ("extra_fields", part(&partition.extra)),
+        ],
+        keys,
+    })
+}
+
+#[derive(Debug)]
+struct SliceValue {
+    keys: Map<String, Value>,
+    parts: [(&'static str, Jinja); 3],
+}
+
+impl Object for SliceValue {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        let name = key.as_str()?;
+        let part = || self.parts.iter().find(|(part, _)| *part == name);
+        match self.keys.get(name) {
+            Some(value) => Some(json::of(value)),
+            None => part().map(|(_, value)| value.clone()),
+        }
     }
-    for (key, value) in partition.values.iter().chain(interval) {
-        all.insert(key.clone(), value.clone());
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.keys.keys().map(Jinja::from).collect())
     }
-    super::template::json::of(&Value::Object(all))
 }

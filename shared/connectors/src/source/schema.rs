@@ -30,7 +30,7 @@ pub fn load(stream: &Component<'_>) -> Result<Value> {
     }
     Ok(serde_json::json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "type": "object",
+        "type": ["null", "object"],
         "properties": properties,
     }))
 }

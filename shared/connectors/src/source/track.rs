@@ -136,6 +136,7 @@ pub struct Tracker<'a> {
     field: String,
     start: Moment,
     partitioned: bool,
+    has_parents: bool,
     only_global: bool,
     parts: Vec<Part>,
     index: HashMap<String, usize>,
@@ -144,6 +145,8 @@ pub struct Tracker<'a> {
     seen: Option<Moment>,
     lookback: i64,
     parents: Map<String, Value>,
+    /// Other keys of an old state are carried along.
+    others: Map<String, Value>,
     began: Instant,
 }
 
@@ -164,6 +167,7 @@ impl<'a> Tracker<'a> {
             cursor,
             start: cursor.start(scope)?,
             partitioned: !matches!(stream.router, Router::None),
+            has_parents: matches!(stream.router, Router::Substream(_)),
             only_global: cursor.global || known.only_global,
             parts: Vec::new(),
             index: HashMap::new(),
@@ -174,9 +178,15 @@ impl<'a> Tracker<'a> {
             seen: None,
             lookback: known.lookback,
             parents: known.parents.clone().into_iter().collect(),
+            others: Map::new(),
             began: Instant::now(),
             field,
         };
+        if let (false, Some((_, state))) = (tracker.partitioned, known.own.first())
+            && let (None, Value::Object(state)) = (interval_value(state), state)
+        {
+            tracker.others = state.clone();
+        }
         for (partition, state) in &known.own {
             let value = tracker.known_value(state);
             tracker.put(partition.clone(), value);
@@ -246,7 +256,10 @@ impl<'a> Tracker<'a> {
     pub fn state(&self) -> Value {
         let text = |value: Moment| json!({ &self.field: self.cursor.text(value) });
         if !self.partitioned {
-            return text(self.parts.first().map_or(self.start, |part| part.value));
+            let value = self.parts.first().map_or(self.start, |part| part.value);
+            let mut state = self.others.clone();
+            state.insert(self.field.clone(), self.cursor.text(value).into());
+            return Value::Object(state);
         }
         let mut state = Map::new();
         state.insert("use_global_cursor".into(), self.only_global.into());
@@ -262,7 +275,9 @@ impl<'a> Tracker<'a> {
             state.insert("state".into(), text(global));
         }
         state.insert("lookback_window".into(), self.lookback.into());
-        state.insert("parent_state".into(), Value::Object(self.parents.clone()));
+        if self.has_parents {
+            state.insert("parent_state".into(), Value::Object(self.parents.clone()));
+        }
         Value::Object(state)
     }
 

@@ -47,7 +47,7 @@ impl Outcome {
                     .entry(stream)
                     .or_default()
                     .insert(text(&error["failure_type"]));
-                self.detail = text(&error["message"]);
+                self.detail = text(&error["internal_message"]);
             }
             "CATALOG" => {
                 let streams = message["catalog"]["streams"].as_array();

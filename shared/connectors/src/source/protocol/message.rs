@@ -60,10 +60,11 @@ impl Message {
     pub fn error(stream: &str, error: &Error) -> Self {
         let mut body = Map::new();
         body.insert("message".into(), error.message().into());
-        body.insert(
-            "internal_message".into(),
-            format!("{}: {}", error.code(), error.chain()).into(),
-        );
+        let mut detail = format!("{}: {}", error.code(), error.chain());
+        if let Some(hint) = error.advice() {
+            detail.push_str(&format!(" ({hint})"));
+        }
+        body.insert("internal_message".into(), detail.into());
         body.insert("failure_type".into(), failure_type(error.class()).into());
         if !stream.is_empty() {
             body.insert("stream_descriptor".into(), json!({ "name": stream }));
@@ -124,9 +125,11 @@ impl Message {
 fn failure_type(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::Config | ErrorClass::Auth => "config_error",
-        ErrorClass::RateLimit | ErrorClass::Network | ErrorClass::Timeout => "transient_error",
-        ErrorClass::TargetError
-        | ErrorClass::Validation
+        ErrorClass::RateLimit
+        | ErrorClass::Network
+        | ErrorClass::Timeout
+        | ErrorClass::TargetError => "transient_error",
+        ErrorClass::Validation
         | ErrorClass::NotFound
         | ErrorClass::Conflict
         | ErrorClass::Internal => "system_error",

@@ -112,6 +112,7 @@ impl Source {
                 "json_schema": stream.schema,
                 "supported_sync_modes": ["full_refresh"],
                 "is_resumable": stream.cursor.is_some(),
+                "is_file_based": false,
             });
             if let (Some(cursor), Value::Object(entry)) = (&stream.cursor, &mut entry) {
                 entry.insert(

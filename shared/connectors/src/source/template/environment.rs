@@ -2,7 +2,7 @@
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
-use super::{functions, methods, python};
+use super::{dates, functions, methods, python};
 
 /// An environment without templates. The reference runtime removes `range`.
 pub(super) fn environment() -> Environment<'static> {
@@ -19,5 +19,6 @@ pub(super) fn environment() -> Environment<'static> {
     env.remove_global("range");
     env.remove_global("debug");
     functions::add(&mut env);
+    dates::add(&mut env);
     env
 }

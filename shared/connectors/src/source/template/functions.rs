@@ -4,10 +4,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use fancy_regex::Regex;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use md5::Md5;
 use minijinja::{
     Environment, Error, ErrorKind, State,
     value::{Kwargs, Rest, Value, ValueKind},
 };
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{moment::DateValue, python};
@@ -239,9 +241,11 @@ fn hash(value: Value, kind: Option<&str>, salt: Option<&str>) -> Result<String, 
     let mut text = python::jinja_text(&value);
     text.push_str(salt.unwrap_or_default());
     match kind.unwrap_or("md5") {
+        "md5" => Ok(hex::encode(Md5::digest(text.as_bytes()))),
+        "sha1" => Ok(hex::encode(Sha1::digest(text.as_bytes()))),
         "sha256" => Ok(hex::encode(Sha256::digest(text.as_bytes()))),
         "sha512" => Ok(hex::encode(Sha512::digest(text.as_bytes()))),
-        _ => Err(invalid("only sha256 and sha512 are available")),
+        _ => Err(invalid("only md5, sha1, sha256 and sha512 are available")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Rendering is bounded (fuel, output size, recursion), sees nothing but the names given to it,
 //! and can reach no file, network or environment variable.
 
+mod dates;
 mod environment;
 pub mod functions;
 pub mod json;
@@ -62,7 +63,7 @@ impl Templates {
                 return Err(invalid("`stream_state` is not available"));
             }
             self.environment
-                .add_template_owned(name.clone(), source.to_owned())
+                .add_template_owned(name.clone(), dates::rewrite(source))
                 .map_err(|error| invalid(&error.to_string()))?;
             let needs = self
                 .environment
@@ -72,7 +73,11 @@ impl Templates {
                 .into_iter()
                 .filter(|name| !self.globals.contains(name))
                 .collect();
-            Kind::Rendered { name, needs }
+            Kind::Rendered {
+                name,
+                mentions: mentions(source, &needs),
+                needs,
+            }
         } else {
             Kind::Plain(literal::read(source).unwrap_or_else(|| Value::from(source)))
         };
@@ -103,6 +108,8 @@ enum Kind {
         name: String,
         /// Names it uses that are no macros.
         needs: Vec<String>,
+        /// Other words in it: the engine's analysis does not look into slices (`x[:3]`).
+        mentions: Vec<String>,
     },
 }
 
@@ -152,7 +159,9 @@ impl Template {
     pub fn uses(&self, name: &str) -> bool {
         match &self.0.kind {
             Kind::Plain(_) => false,
-            Kind::Rendered { needs, .. } => needs.iter().any(|need| need == name),
+            Kind::Rendered {
+                needs, mentions, ..
+            } => needs.iter().chain(mentions).any(|need| need == name),
         }
     }
 
@@ -240,7 +249,12 @@ impl Template {
     }
 
     fn render(&self, scope: &Scope<'_>) -> Result<Rendered> {
-        let Kind::Rendered { name, needs } = &self.0.kind else {
+        let Kind::Rendered {
+            name,
+            needs,
+            mentions,
+        } = &self.0.kind
+        else {
             return Ok(Rendered::Text(self.0.source.to_string()));
         };
         let mut context = Vec::with_capacity(needs.len() + 1);
@@ -256,6 +270,15 @@ impl Template {
                 })?,
             };
             context.push((need.as_str(), value));
+        }
+        for word in mentions {
+            let value = match word.as_str() {
+                "parameters" => Some(self.0.parameters.clone()),
+                other => scope.get(other).cloned(),
+            };
+            if let Some(value) = value {
+                context.push((word.as_str(), value));
+            }
         }
         if let Some(now) = scope.get(functions::NOW) {
             context.push((functions::NOW, now.clone()));
@@ -274,13 +297,18 @@ impl Template {
         match template.render_captured_to(Jinja::from_pairs(context), &mut output) {
             Ok(_) => {}
             Err(error) => {
+                // What Python can do with dates and we cannot must not pass for a type mismatch,
+                // whose value is the template's text.
+                let on_objects = error
+                    .detail()
+                    .is_some_and(|text| text.contains("plain object"));
                 let undefined = error.kind() == ErrorKind::UndefinedError
                     || error
                         .detail()
                         .is_some_and(|text| text.contains("undefined"));
                 return match error.kind() {
                     _ if undefined => Ok(Rendered::Undefined),
-                    ErrorKind::InvalidOperation => Ok(Rendered::TypeMismatch),
+                    ErrorKind::InvalidOperation if !on_objects => Ok(Rendered::TypeMismatch),
                     kind => Err(failed(kind)),
                 };
             }
@@ -294,6 +322,22 @@ impl Template {
     fn shown(&self) -> String {
         self.0.source.chars().take(120).collect()
     }
+}
+
+/// Words of a template with a slice in it, besides the known names.
+fn mentions(source: &str, needs: &[String]) -> Vec<String> {
+    if !(source.contains('[') && source.contains(':')) {
+        return Vec::new();
+    }
+    let words: BTreeSet<&str> = source
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+        .collect();
+    words
+        .into_iter()
+        .filter(|word| !needs.iter().any(|need| need == word))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn read_literal(text: String) -> Value {

@@ -28,6 +28,8 @@ fn truth_of(source: &str) -> bool {
 fn output_is_read_as_a_python_literal() {
     for (source, expected) in [
         ("{{ config['n'] }}", json!(5)),
+        ("{{ config['name'][:2] }}", json!("oa")),
+        ("{{ parameters.p[0:] ~ config.name[-1:] }}", json!("xk")),
         ("{{ config.name }}", json!("oak")),
         ("{{ config['zip'] }}", json!("00123")),
         ("{{ true }}", json!(true)),
