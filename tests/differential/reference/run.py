@@ -162,11 +162,10 @@ def python(values):
     import datetime
 
     from airbyte_cdk.sources.declarative.datetime.datetime_parser import DatetimeParser
-    from airbyte_cdk.sources.declarative.interpolation.jinja import JinjaInterpolation
+    from airbyte_cdk.sources.declarative.interpolation import InterpolatedString
     from isodate import parse_duration
 
     parser = DatetimeParser()
-    jinja = JinjaInterpolation()
 
     def plain(value):
         if isinstance(value, tuple):
@@ -182,7 +181,8 @@ def python(values):
         if kind == "literal":
             return {"value": plain(ast.literal_eval(ask["text"]))}
         if kind == "evaluate":
-            return {"value": plain(jinja.eval(ask["text"], ask.get("config") or {}))}
+            string = InterpolatedString.create(ask["text"], parameters={})
+            return {"value": plain(string.eval(ask.get("config") or {}))}
         if kind == "parse":
             moment = parser.parse(ask["text"], ask["format"])
             return {"value": moment.isoformat()}

@@ -38,6 +38,7 @@ mod plan;
 pub mod protocol;
 mod read;
 mod request;
+pub mod rules;
 mod schema;
 mod select;
 mod slice;

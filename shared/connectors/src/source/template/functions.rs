@@ -144,10 +144,20 @@ fn add_text(env: &mut Environment<'_>) {
     env.add_filter("string", |value: Value| match value.kind() {
         ValueKind::String => python::jinja_text(&value),
         // Quoted, so that literal reading gives the text back.
-        _ => python::repr(&serde_json::Value::String(
-            python::to_json(&value).to_string(),
-        )),
+        _ => python::repr(&serde_json::Value::String(python::json(
+            &python::to_json(&value),
+            false,
+        ))),
     });
+    // As Jinja2 does it: keys in order, and safe inside HTML.
+    env.add_filter("tojson", |value: Value| {
+        python::json(&python::to_json(&value), true)
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e")
+            .replace('&', "\\u0026")
+            .replace('\'', "\\u0027")
+    });
+    env.add_filter("urlencode", |value: Value| url_encode(&value));
     env.add_filter("join", |items: Value, separator: Option<&str>| {
         Ok::<_, Error>(
             items
@@ -196,24 +206,53 @@ fn add_text(env: &mut Environment<'_>) {
     );
 }
 
-/// `HTTPServerName` becomes `http_server_name`.
+/// `orderId` becomes `order_id`, and `HTTP` `h_t_t_p`: every capital begins a word.
 fn snake_case(text: &str) -> String {
-    let letters: Vec<char> = text.chars().collect();
     let mut out = String::new();
-    for (index, c) in letters.iter().enumerate() {
-        let previous = index.checked_sub(1).and_then(|at| letters.get(at));
-        let next = letters.get(index + 1);
-        let starts_word = c.is_uppercase()
-            && previous.is_some_and(|previous| {
-                !previous.is_uppercase() || next.is_some_and(|next| next.is_lowercase())
-            })
-            && previous != Some(&'_');
-        if starts_word {
+    for (index, c) in text.chars().enumerate() {
+        if index > 0 && c.is_ascii_uppercase() {
             out.push('_');
         }
         out.extend(c.to_lowercase());
     }
     out
+}
+
+/// A mapping or pairs as a query, with `+` for a space; a text with its `/` kept, with `%20`.
+fn url_encode(value: &Value) -> Result<String, Error> {
+    let encode =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    match value.kind() {
+        ValueKind::Map => {
+            let pairs: Result<Vec<_>, Error> = value
+                .try_iter()?
+                .map(|key| {
+                    let item = value.get_item(&key)?;
+                    let (key, item) = (python::jinja_text(&key), python::jinja_text(&item));
+                    Ok(format!("{}={}", encode(&key), encode(&item)))
+                })
+                .collect();
+            Ok(pairs?.join("&"))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let pairs: Result<Vec<_>, Error> = value
+                .try_iter()?
+                .map(|pair| {
+                    let side = |index: usize| {
+                        let side = pair.get_item(&Value::from(index))?;
+                        Ok::<_, Error>(encode(&python::jinja_text(&side)))
+                    };
+                    Ok(format!("{}={}", side(0)?, side(1)?))
+                })
+                .collect();
+            Ok(pairs?.join("&"))
+        }
+        _ => Ok(encode(&python::jinja_text(value))
+            .replace('+', "%20")
+            .replace("%2F", "/")
+            .replace("%7E", "~")
+            .replace('*', "%2A")),
+    }
 }
 
 /// Patterns stand in manifests, values come from outside; back-tracking is bounded by the library.

@@ -171,17 +171,11 @@ impl Reader<'_> {
         None
     }
 
-    /// `literal_eval` takes signs in front of numbers, even several.
+    /// `literal_eval` takes one sign in front of a number.
     fn signed_number(&mut self) -> Option<Value> {
-        let mut negative = false;
-        let mut signs = 0;
-        while let Some(sign) = self.rest.chars().next().filter(|c| matches!(c, '-' | '+')) {
-            negative ^= sign == '-';
-            signs += 1;
-            if signs > MAX_DEPTH {
-                return None;
-            }
-            self.rest = self.rest.get(1..)?;
+        let negative = self.rest.starts_with('-');
+        if let Some(rest) = self.rest.strip_prefix(['-', '+']) {
+            self.rest = rest;
             self.blank();
         }
         let end = self.number_end();
@@ -344,14 +338,18 @@ fn number(digits: &str, negative: bool) -> Option<Value> {
 
 fn underscores_between_digits(text: &str) -> bool {
     let bytes = text.as_bytes();
+    let digit = |byte: &u8| match bytes {
+        [b'0', b'x', ..] => byte.is_ascii_hexdigit(),
+        _ => byte.is_ascii_digit(),
+    };
     bytes.iter().enumerate().all(|(at, byte)| {
         *byte != b'_'
             || (at > 0
                 && bytes
                     .get(at - 1)
                     // `0x_1` is allowed too.
-                    .is_some_and(|b| b.is_ascii_hexdigit() || matches!(b, b'x' | b'o'))
-                && bytes.get(at + 1).is_some_and(u8::is_ascii_hexdigit))
+                    .is_some_and(|b| digit(b) || (at == 2 && matches!(b, b'x' | b'o' | b'b')))
+                && bytes.get(at + 1).is_some_and(digit))
     })
 }
 
@@ -404,7 +402,6 @@ mod tests {
             ("{'a': True, 1: [2]}", json!({"a": true, "1": [2]})),
             ("'''a\nb'''", json!("a\nb")),
             ("[\n1,\n]", json!([1])),
-            ("--5", json!(5)),
         ] {
             assert_eq!(read(text), Some(value), "{text}");
         }
@@ -443,6 +440,9 @@ mod tests {
             "1e",
             "0x",
             "- ",
+            "--5",
+            "1_e5",
+            "1e_5",
             "2024-01-01T00:00:00Z",
             "<a/>",
             "#",

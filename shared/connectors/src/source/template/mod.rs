@@ -65,7 +65,7 @@ impl Templates {
             self.environment
                 .add_template_owned(name.clone(), dates::rewrite(source))
                 .map_err(|error| invalid(&error.to_string()))?;
-            let needs = self
+            let needs: Vec<String> = self
                 .environment
                 .get_template(&name)
                 .map_err(|error| invalid(&error.to_string()))?
@@ -297,18 +297,19 @@ impl Template {
         match template.render_captured_to(Jinja::from_pairs(context), &mut output) {
             Ok(_) => {}
             Err(error) => {
-                // What Python can do with dates and we cannot must not pass for a type mismatch,
-                // whose value is the template's text.
-                let on_objects = error
-                    .detail()
-                    .is_some_and(|text| text.contains("plain object"));
+                // What Python can do with dates and formats, and we cannot, must not pass for a type
+                // mismatch, whose value is the template's text.
+                let beyond_us = error.detail().is_some_and(|text| {
+                    text.contains("plain object")
+                        || text.contains("% operator on unsupported types string")
+                });
                 let undefined = error.kind() == ErrorKind::UndefinedError
                     || error
                         .detail()
                         .is_some_and(|text| text.contains("undefined"));
                 return match error.kind() {
                     _ if undefined => Ok(Rendered::Undefined),
-                    ErrorKind::InvalidOperation if !on_objects => Ok(Rendered::TypeMismatch),
+                    ErrorKind::InvalidOperation if !beyond_us => Ok(Rendered::TypeMismatch),
                     kind => Err(failed(kind)),
                 };
             }

@@ -53,6 +53,71 @@ fn write_repr(value: &Value, out: &mut String) {
     }
 }
 
+/// `json.dumps(value)`: blanks behind commas and colons, letters beyond ASCII escaped.
+pub fn json(value: &Value, sort_keys: bool) -> String {
+    let mut out = String::new();
+    write_json(value, sort_keys, &mut out);
+    out
+}
+
+fn write_json(value: &Value, sort_keys: bool, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(_) => write_repr(value, out),
+        Value::String(text) => json_text(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                write_json(item, sort_keys, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            if sort_keys {
+                entries.sort_by_key(|(key, _)| key.as_str());
+            }
+            out.push('{');
+            for (index, (key, item)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                json_text(key, out);
+                out.push_str(": ");
+                write_json(item, sort_keys, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn json_text(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            ' '..='~' => out.push(c),
+            c => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out.push('"');
+}
+
 /// A mapping key as text: JSON has no others. `None` for lists and mappings, which Python refuses.
 pub fn key(value: &Value) -> Option<String> {
     match value {

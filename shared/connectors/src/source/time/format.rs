@@ -34,6 +34,11 @@ const DAYS: [&str; 7] = [
 
 /// Reads the whole text by the format; `None` when it does not match. No offset means UTC.
 pub fn parse(text: &str, format: &str) -> Option<Moment> {
+    // Python's calendar ends with the year 9999.
+    any(text, format).filter(|moment| (1..=9999).contains(&moment.year()))
+}
+
+fn any(text: &str, format: &str) -> Option<Moment> {
     match format {
         "%s" => seconds(text.trim().parse::<i64>().ok()?, 0),
         "%s_as_float" => {
@@ -119,19 +124,28 @@ fn digits(text: &str, width: usize) -> Option<(u32, &str)> {
 }
 
 fn directive<'a>(directive: char, text: &'a str, fields: &mut Fields) -> Option<&'a str> {
-    let mut number = |width: usize, field: fn(&mut Fields) -> &mut Option<u32>| {
-        let (value, rest) = digits(text, width)?;
-        *field(fields) = Some(value);
-        Some(rest)
-    };
+    // As many digits as stay within the largest value: `131` is month 1 and day 31.
+    let mut number =
+        |text: &'a str, width: usize, most: u32, field: fn(&mut Fields) -> &mut Option<u32>| {
+            let (value, rest) = (1..=width)
+                .rev()
+                .filter_map(|width| digits(text, width))
+                .find(|(value, _)| *value <= most)?;
+            *field(fields) = Some(value);
+            Some(rest)
+        };
     match directive {
-        'm' => number(2, |f| &mut f.month),
-        'd' => number(2, |f| &mut f.day),
-        'H' => number(2, |f| &mut f.hour),
-        'I' => number(2, |f| &mut f.hour12),
-        'M' => number(2, |f| &mut f.minute),
-        'S' => number(2, |f| &mut f.second),
-        'j' => number(3, |f| &mut f.ordinal),
+        'm' => number(text, 2, 12, |f| &mut f.month),
+        // A blank may stand for the first digit.
+        'd' => match text.strip_prefix(' ') {
+            Some(text) if !text.starts_with('0') => number(text, 1, 9, |f| &mut f.day),
+            _ => number(text, 2, 31, |f| &mut f.day),
+        },
+        'H' => number(text, 2, 23, |f| &mut f.hour),
+        'I' => number(text, 2, 12, |f| &mut f.hour12),
+        'M' => number(text, 2, 59, |f| &mut f.minute),
+        'S' => number(text, 2, 61, |f| &mut f.second),
+        'j' => number(text, 3, 366, |f| &mut f.ordinal),
         'Y' => {
             let (value, rest) = digits(text, 4)?;
             // Python wants four digits here.
@@ -311,7 +325,10 @@ fn print(moment: &Moment, directive: char, out: &mut String) {
             let sign = if offset < 0 { '-' } else { '+' };
             format!("{sign}{:02}{:02}", minutes / 60, minutes % 60)
         }
-        'Z' => "UTC".to_owned(),
+        'Z' => match moment.offset().local_minus_utc() {
+            0 => "UTC".to_owned(),
+            _ => format!("UTC{}", moment.format("%:z")),
+        },
         'B' => month.to_owned(),
         'b' => month.get(..3).unwrap_or_default().to_owned(),
         'A' => day.to_owned(),
