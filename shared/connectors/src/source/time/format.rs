@@ -35,10 +35,10 @@ const DAYS: [&str; 7] = [
 /// Reads the whole text by the format; `None` when it does not match. No offset means UTC.
 pub fn parse(text: &str, format: &str) -> Option<Moment> {
     // Python's calendar ends with the year 9999.
-    any(text, format).filter(|moment| (1..=9999).contains(&moment.year()))
+    beyond_the_calendar(text, format).filter(|moment| (1..=9999).contains(&moment.year()))
 }
 
-fn any(text: &str, format: &str) -> Option<Moment> {
+fn beyond_the_calendar(text: &str, format: &str) -> Option<Moment> {
     match format {
         "%s" => seconds(text.trim().parse::<i64>().ok()?, 0),
         "%s_as_float" => {
