@@ -21,9 +21,10 @@ pub enum Weather {
     Slow(Duration),
     /// New connections are closed at once.
     Down,
-    /// The server's end is closed, the client's stays open and silent.
+    /// The server's end is closed, the client's stays open and silent until the weather clears.
     HalfClosed,
-    /// Of what the server says, this many more bytes arrive per connection, then silence.
+    /// Of what the server says, so many bytes arrive per connection, then silence until the weather
+    /// clears, which cuts the connection: who lost track of it resets it.
     SilentAfter(usize),
     /// Each piece of what the server says arrives twice.
     Doubled,
@@ -140,13 +141,16 @@ async fn forward(
             count = from.read(&mut buffer) => count.unwrap_or(0),
             () = until(&mut state, |state| state.weather == Weather::HalfClosed), if side == Side::Client => {
                 let _ = to.shutdown().await;
-                return silence(&mut from).await;
+                return tokio::select! {
+                    () = silence(&mut from) => {}
+                    () = until(&mut state, is_clear) => {}
+                };
             }
         };
         if count == 0 {
             // Under a closed half, the server's end says nothing to the client.
             if side == Side::Server && state.borrow().weather == Weather::HalfClosed {
-                return std::future::pending().await;
+                until(&mut state, is_clear).await;
             }
             return;
         }
@@ -162,7 +166,7 @@ async fn forward(
             Weather::Slow(delay) => tokio::time::sleep(delay).await,
             Weather::Doubled if side == Side::Server => times = 2,
             Weather::SilentAfter(limit) if side == Side::Server && said + count > limit => {
-                return std::future::pending().await;
+                return until(&mut state, is_clear).await;
             }
             _ => {}
         }
@@ -173,6 +177,10 @@ async fn forward(
             }
         }
     }
+}
+
+fn is_clear(state: &State) -> bool {
+    state.weather == Weather::Clear
 }
 
 /// Waits for a state; a proxy that is gone has cut everything.
@@ -252,8 +260,7 @@ mod tests {
         assert_eq!(hear(&mut stream, 1).await, None);
 
         proxy.set(Weather::Clear);
-        proxy.cut();
-        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "cut");
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "reset");
 
         let mut stream = connect().await.unwrap();
         say(&mut stream, b"kl").await;
@@ -261,6 +268,14 @@ mod tests {
         proxy.set(Weather::HalfClosed);
         say(&mut stream, b"mn").await;
         assert_eq!(hear(&mut stream, 1).await, None);
+        proxy.set(Weather::Clear);
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "reset");
+
+        let mut stream = connect().await.unwrap();
+        say(&mut stream, b"op").await;
+        assert!(hear(&mut stream, 2).await.is_some());
+        proxy.cut();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "cut");
 
         proxy.set(Weather::Down);
         let mut refused = connect().await.unwrap();

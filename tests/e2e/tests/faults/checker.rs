@@ -27,6 +27,7 @@ pub fn check(history: &History) -> Vec<Accusation> {
     court.runs();
     court.tasks();
     court.attempts();
+    court.poison();
     court.dead_letters();
     for (name, vendor) in &history.vendors {
         court.order(name, vendor);
@@ -37,6 +38,9 @@ pub fn check(history: &History) -> Vec<Accusation> {
     court.contents();
     court.accusations
 }
+
+/// The cause of a task that was given up because its workers died of it.
+const WORKER_DIED: &str = "worker_died";
 
 struct Court<'a> {
     history: &'a History,
@@ -160,10 +164,16 @@ impl Court<'_> {
         }
     }
 
-    /// C1: every run came to an end, and not to a bad one.
+    /// C1: every run came to an end, and not to a bad one; where workers of one pull died again and
+    /// again, the run says so, and the last run made up for it.
     fn runs(&mut self) {
+        let newest = self.history.runs.iter().map(|run| run.id).max();
         for run in &self.history.runs {
-            if !["done", "partial"].contains(&run.state.as_str()) {
+            let worn_out = self.history.tasks.iter().any(|task| {
+                task.run == Some(run.id) && task.error_code.as_deref() == Some(WORKER_DIED)
+            });
+            let failed = run.state == "failed" && worn_out && Some(run.id) != newest;
+            if !failed && !["done", "partial"].contains(&run.state.as_str()) {
                 let problem = format!("ended as {}: {:?}", run.state, run.error);
                 self.accuse("C1", format!("run {}", run.id), problem);
             }
@@ -244,6 +254,23 @@ impl Court<'_> {
                     && link.external_id.is_some()
             })
         })
+    }
+
+    /// O8: only a record that kills its workers is given up for that.
+    fn poison(&mut self) {
+        let poisoned: BTreeSet<_> = self
+            .history
+            .masters
+            .iter()
+            .filter(|one| self.history.poisoned.contains(&one.entity_id))
+            .map(|one| Some(one.id))
+            .collect();
+        for task in self.history.tasks.iter().filter(|task| task.kind == "push") {
+            let given_up = task.state == "dead" && task.error_code.as_deref() == Some(WORKER_DIED);
+            if given_up && !poisoned.contains(&task.master) {
+                self.accuse_task("O8", task, "was given up for what another record did");
+            }
+        }
     }
 
     /// O1, O2: attempts are numbered without gaps, each had an intent, versions never fall.

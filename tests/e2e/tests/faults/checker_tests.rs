@@ -272,6 +272,42 @@ fn contents_must_agree_where_nothing_died() {
     assert!(accused(dead).is_empty());
 }
 
+#[test]
+fn poison_kills_only_itself_and_runs_recover() {
+    let died = |h: &mut History| {
+        die(h);
+        h.tasks[0].error_code = Some("worker_died".into());
+    };
+    assert_eq!(accused(died), ["O8"]);
+    let own_fault = |h: &mut History| {
+        died(h);
+        h.poisoned.push("yardi:A".into());
+    };
+    assert!(accused(own_fault).is_empty());
+    let failed = |h: &mut History| h.runs[0].state = "failed".into();
+    assert_eq!(accused(failed), ["C1"]);
+    let worn_out = |h: &mut History| {
+        failed(h);
+        h.tasks.push(Task {
+            kind: "pull".into(),
+            state: "dead".into(),
+            run: Some(3),
+            error_code: Some("worker_died".into()),
+            ..Task::default()
+        });
+    };
+    assert_eq!(accused(worn_out), ["C1"], "no later run");
+    let made_up = |h: &mut History| {
+        worn_out(h);
+        h.runs.push(Run {
+            id: 4,
+            state: "done".into(),
+            error: None,
+        });
+    };
+    assert!(accused(made_up).is_empty());
+}
+
 /// An accusation tells what both sides noted.
 #[test]
 fn an_accusation_shows_the_history() {

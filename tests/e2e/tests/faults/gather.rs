@@ -20,6 +20,7 @@ impl World {
     pub async fn history(&self) -> History {
         let mut history = History {
             hooks: self.hooks.clone(),
+            poisoned: self.poisoned.clone(),
             ..History::default()
         };
         self.add_sql(&mut history).await;
@@ -280,13 +281,16 @@ async fn tasks(sql: &Sql) -> Vec<Task> {
         Option<i64>,
         i64,
         Option<String>,
+        Option<String>,
+        Option<i64>,
     );
     let rows: Vec<Row> = sql
         .rows(
             "select cast(id as bigint), kind, cast(master_data_id as bigint), target_system, state,
                 cast(wanted_version as bigint), cast(delivered_version as bigint),
                 cast(intent_version as bigint), cast(unsettled_version as bigint),
-                cast(case when lease_until is null then 0 else 1 end as bigint), blocked_on
+                cast(case when lease_until is null then 0 else 1 end as bigint), blocked_on,
+                error_code, cast(run_id as bigint)
              from sync_queue",
         )
         .await;
@@ -303,6 +307,8 @@ async fn tasks(sql: &Sql) -> Vec<Task> {
             unsettled: row.8,
             leased: row.9 == 1,
             blocked_on: row.10,
+            error_code: row.11,
+            run: row.12,
         })
         .collect()
 }

@@ -45,6 +45,8 @@ pub struct Task {
     pub intent: Option<i64>,
     pub unsettled: Option<i64>,
     pub leased: bool,
+    pub error_code: Option<String>,
+    pub run: Option<i64>,
     pub blocked_on: Option<String>,
 }
 
@@ -137,6 +139,8 @@ pub struct History {
     pub vendors: BTreeMap<String, Vendor>,
     /// Messages by queue, those in consumers' hands included.
     pub queues: BTreeMap<String, i64>,
+    /// References of records that killed their workers.
+    pub poisoned: Vec<String>,
     /// Codes of the properties that webhooks told of, whether or not they were answered.
     pub hooks: Vec<String>,
     /// Place, reference and problem, from comparing contents.

@@ -22,10 +22,7 @@ impl World {
                 self.restart(places[which % places.len()], None).await;
             }
             Fault::FailPoint { point, hit } => self.die_at(*point, *hit).await,
-            Fault::Stop { role, which } => {
-                let places = self.places(role);
-                self.oversleep(places[which % places.len()]).await;
-            }
+            Fault::Stop { role } => self.oversleep(role).await,
             Fault::BrokerRestart => self.end_and_start(RABBITMQ, "TERM"),
             Fault::BrokerKill => self.end_and_start(RABBITMQ, "KILL"),
             Fault::PostgresRestart => self.end_and_start(POSTGRES, "QUIT"),
@@ -70,10 +67,17 @@ impl World {
                 }
                 self.calls_or(*calls, *at_most).await;
                 self.proxy(*link).set(Weather::Clear);
-                // What was half-closed or silenced stays so; the other end finds out by itself.
-                if matches!(weather, Weather::Doubled) {
-                    self.proxy(*link).cut();
-                }
+            }
+            Fault::Poison => {
+                let edits = self.edit(1, &["resident.create"]).await;
+                let key = edits["edits"][0]["key"].as_str().unwrap();
+                let record = format!("{}:{key}", Vendor::Yardi.name());
+                self.poison(Some(record)).await;
+                self.run(false).await;
+            }
+            Fault::Replay => {
+                self.command(&["dlq", "replay", "--class", "validation", "--yes"])
+                    .await;
             }
             Fault::Cut { link } => self.proxy(*link).cut(),
             Fault::Vendor { vendor, rule } => {
@@ -114,33 +118,42 @@ impl World {
         let _ = tokio::time::timeout(at_most, enough).await;
     }
 
-    /// SIGSTOP while it holds leases, until they are over and their tasks have others to care for
-    /// them; then SIGCONT.
-    async fn oversleep(&mut self, place: usize) {
+    /// SIGSTOP for the first of a role's processes that holds a lease, until its leases are over and
+    /// its tasks have others to care for them; then SIGCONT.
+    async fn oversleep(&mut self, role: &str) {
         self.edit(10, &[]).await;
         self.run(false).await;
-        let id = self.service(place).id();
-        let held = format!(
-            "select count(*) from sync_queue where state = 'running' and lease_owner like '%/{id}'"
-        );
-        wait_until(PATIENCE, || async {
-            self.sql.number(&held).await > 0 || self.is_quiet().await
-        })
-        .await;
-        self.service(place).signal("STOP");
-        wait_until(PATIENCE, || async {
-            match self.backend {
-                Backend::Servers => self.sql.number(&held).await == 0,
-                // Nobody else is there to take over.
-                Backend::Embedded => {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                    let running = format!("{held} and lease_until > {}", now.as_micros());
-                    self.sql.number(&running).await == 0
+        let holds = |id: u32| {
+            format!(
+                "select count(*) from sync_queue
+                 where state = 'running' and lease_owner like '%/{id}'"
+            )
+        };
+        let mut asleep = self.places(role)[0];
+        let deadline = Instant::now() + PATIENCE;
+        'busy: while !self.is_quiet().await {
+            assert!(Instant::now() < deadline, "no {role} takes work");
+            for place in self.places(role) {
+                let holding = holds(self.service(place).id());
+                if self.sql.number(&holding).await > 0 {
+                    asleep = place;
+                    break 'busy;
                 }
             }
-        })
-        .await;
-        self.service(place).signal("CONT");
+        }
+        let held = holds(self.service(asleep).id());
+        self.service(asleep).signal("STOP");
+        let over = async || match self.backend {
+            Backend::Servers => self.sql.number(&held).await == 0,
+            // Nobody else is there to take over.
+            Backend::Embedded => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                let running = format!("{held} and lease_until > {}", now.as_micros());
+                self.sql.number(&running).await == 0
+            }
+        };
+        self.until("leases of a stopped worker end", over).await;
+        self.service(asleep).signal("CONT");
     }
 
     /// Every process of the point's role is killed; the first comes back with the fail point armed,
@@ -155,7 +168,11 @@ impl World {
         self.restart(places[0], Some(&rules)).await;
         self.lead_to(point).await;
         let deadline = Instant::now() + PATIENCE;
-        while self.service(places[0]).is_running() {
+        while !self.died_of(places[0], point.name()) {
+            if !self.service(places[0]).is_running() {
+                // The poison was faster.
+                self.restart(places[0], Some(&rules)).await;
+            }
             assert!(
                 Instant::now() < deadline,
                 "{} was not reached:\n{}",
@@ -171,11 +188,7 @@ impl World {
             }
             tokio::task::yield_now().await;
         }
-        let text = self.service(places[0]).text();
-        assert!(
-            text.contains("fail point"),
-            "died of something else:\n{text}"
-        );
+
         for place in places {
             self.restart(place, None).await;
         }
@@ -213,16 +226,16 @@ impl World {
                     });
                     self.tell(vendor, "faults", rule).await;
                 }
-                self.edit(6, &["resident.create"]).await;
+                drop(self.edit(6, &["resident.create"]).await);
             }
             Point::OrchestratorMirrored => {
                 let rule = json!({
                     "kind": "http_422", "operation": "POST /v1/residents", "count": 1,
                 });
                 self.tell(Vendor::Lessen360, "faults", rule).await;
-                self.edit(3, &["resident.create"]).await;
+                drop(self.edit(3, &["resident.create"]).await);
             }
-            _ => self.edit(8, &[]).await,
+            _ => drop(self.edit(8, &[]).await),
         }
         self.run(false).await;
     }

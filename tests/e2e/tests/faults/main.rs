@@ -50,6 +50,8 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
         world.count_deserters().await;
     }
     world.clear_faults().await;
+    world.until_poison_is_dead().await;
+    world.poison(None).await;
     for code in world.hooks.clone() {
         // A sender delivers until it is heard.
         wait_until(PATIENCE, || webhook::send(&world, &code)).await;
@@ -59,8 +61,17 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
     world.run(false).await;
     wait_for_rest(&world).await;
     eprintln!("[{:5.1} s] quiet", began.elapsed().as_secs_f64());
-    let history = world.history().await;
-    let accusations = checker::check(&history);
+    judge(&world, backend, seed).await;
+    world.command(&["dlq", "replay", "--yes"]).await;
+    wait_for_rest(&world).await;
+    eprintln!("[{:5.1} s] replayed", began.elapsed().as_secs_f64());
+    let dead = "select count(*) from sync_queue where kind = 'push' and state = 'dead'";
+    assert_eq!(world.sql.number(dead).await, 0, "replayed, and dead again");
+    judge(&world, backend, seed).await;
+}
+
+async fn judge(world: &World, backend: Backend, seed: u64) {
+    let accusations = checker::check(&world.history().await);
     for accusation in accusations.iter().take(10) {
         eprintln!(
             "{} {}: {}\n    {}",

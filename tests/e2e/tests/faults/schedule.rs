@@ -26,7 +26,6 @@ pub enum Fault {
     /// A worker stands still for longer than its lease, then goes on.
     Stop {
         role: &'static str,
-        which: usize,
     },
     BrokerRestart,
     BrokerKill,
@@ -51,6 +50,10 @@ pub enum Fault {
     Cut {
         link: Link,
     },
+    /// From now on a record kills every worker that maps it.
+    Poison,
+    /// What targets refused is replayed, with faults behind it.
+    Replay,
     /// A stand-in misbehaves.
     Vendor {
         vendor: Vendor,
@@ -92,6 +95,7 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
             hit: random.random_range(1..3),
         })
         .collect();
+    deck.extend([Fault::Poison, Fault::Replay]);
     let mut links = vec![
         Link::Vendor(Vendor::Yardi),
         Link::Vendor(Vendor::One),
@@ -103,20 +107,14 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
                 role: "up",
                 which: 0,
             });
-            deck.push(Fault::Stop {
-                role: "up",
-                which: 0,
-            });
+            deck.push(Fault::Stop { role: "up" });
         }
         Backend::Servers => {
             for role in ["sync-in", "sync-out", "orchestrator", "api"] {
                 let which = random.random_range(0..2);
                 deck.push(Fault::Kill { role, which });
             }
-            for role in ["sync-in", "sync-out"] {
-                let which = random.random_range(0..2);
-                deck.push(Fault::Stop { role, which });
-            }
+            deck.extend(["sync-in", "sync-out"].map(|role| Fault::Stop { role }));
             deck.extend([
                 Fault::BrokerRestart,
                 Fault::BrokerKill,

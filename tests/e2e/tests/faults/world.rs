@@ -6,8 +6,9 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 use sluice_servers::{MONGODB, Needs, POSTGRES, RABBITMQ, Servers};
 use sluice_standin::{Handle, Kind, Options, compare::EDITS_WITHOUT_DELETION};
-use sluice_testkit::{Proxy, wait_until};
+use sluice_testkit::Proxy;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::{
     harness::{
@@ -95,6 +96,10 @@ pub struct World {
     pub deserters: Vec<String>,
     pub stores: Option<Stores>,
     vendors: Vec<Stand>,
+    /// The record that kills its workers.
+    poison: Option<String>,
+    /// Every record that ever did.
+    pub poisoned: Vec<String>,
     /// Codes of the properties that webhooks told of.
     pub hooks: Vec<String>,
     pub http: reqwest::Client,
@@ -144,6 +149,8 @@ impl World {
             deserters: Vec::new(),
             stores,
             vendors,
+            poison: None,
+            poisoned: Vec::new(),
             hooks: Vec::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             target_limit: setup.target_limit,
@@ -167,7 +174,16 @@ impl World {
 
     async fn spawn(&self, role: &'static str, fail_points: Option<&str>) -> Process {
         let mut environment = environment(&self.configuration());
-        environment.extend(fail_points.map(|rules| ("SLUICE_FAIL_POINTS", rules.to_owned())));
+        let poison = self.poison.as_ref().filter(|_| delivers(role));
+        let poison = poison.map(|record| format!("{POISONED}@{record}=kill"));
+        let rules: Vec<_> = poison
+            .iter()
+            .map(String::as_str)
+            .chain(fail_points)
+            .collect();
+        if !rules.is_empty() {
+            environment.push(("SLUICE_FAIL_POINTS", rules.join(";")));
+        }
         Process::start(role, environment, self.folder.path()).await
     }
 
@@ -198,10 +214,44 @@ impl World {
         self.services[place] = self.spawn(role, fail_points).await;
     }
 
-    /// Notes services that ended although nobody ended them, and starts them anew.
+    /// From now on the record kills every worker that maps it; without one, none does.
+    pub async fn poison(&mut self, record: Option<String>) {
+        self.poisoned.extend(record.clone());
+        self.poison = record;
+        for place in 0..self.services.len() {
+            if delivers(self.services[place].role) {
+                self.restart(place, None).await;
+            }
+        }
+    }
+
+    /// Until the poison is a dead letter at every target.
+    pub async fn until_poison_is_dead(&mut self) {
+        let Some(record) = self.poison.clone() else {
+            return;
+        };
+        let alive = format!(
+            "select count(*) from sync_queue q join sync_master_data m on m.id = q.master_data_id
+             where m.entity_id = '{record}' and q.state <> 'dead'"
+        );
+        let known = format!("select count(*) from sync_master_data where entity_id = '{record}'");
+        let deadline = Instant::now() + PATIENCE;
+        while self.sql.number(&known).await == 0 || self.sql.number(&alive).await > 0 {
+            if Instant::now() > deadline {
+                panic!("{record} is not given up\n{}", self.standing().await);
+            }
+            self.count_deserters().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Notes services that ended although nobody ended them, and starts them anew, as it does with
+    /// those that the poison killed.
     pub async fn count_deserters(&mut self) {
         for place in 0..self.services.len() {
-            if !self.services[place].is_running() {
+            if self.died_of(place, POISONED) {
+                self.restart(place, None).await;
+            } else if !self.services[place].is_running() {
                 let text = self.services[place].text();
                 let tail: Vec<_> = text.lines().rev().take(5).collect();
                 let role = self.services[place].role;
@@ -212,19 +262,22 @@ impl World {
         }
     }
 
+    /// Whether a service is gone because a fail point killed it.
+    pub fn died_of(&mut self, place: usize, point: &str) -> bool {
+        let killed = format!("fail point {point}: killed");
+        !self.services[place].is_running() && self.services[place].text().contains(&killed)
+    }
+
     /// Runs a command of the binary until it succeeds; returns what it said.
     pub async fn command(&self, arguments: &[&str]) -> Value {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let variables = environment(&self.configuration());
             let (status, answer) = command(arguments, variables, self.folder.path()).await;
             if status == 0 {
                 return answer;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{arguments:?}: {answer}"
-            );
+            assert!(Instant::now() < deadline, "{arguments:?}: {answer}");
         }
     }
 
@@ -295,14 +348,14 @@ impl World {
     }
 
     /// People at the source change records: in these ways, or in all that every place can agree on
-    /// afterwards.
-    pub async fn edit(&self, count: usize, only: &[&str]) {
+    /// afterwards. Returns what they did.
+    pub async fn edit(&self, count: usize, only: &[&str]) -> Value {
         let only = match only {
             [] => EDITS_WITHOUT_DELETION,
             only => only,
         };
         let request = json!({ "count": count, "only": only });
-        self.tell(Vendor::Yardi, "edits", request).await;
+        self.tell(Vendor::Yardi, "edits", request).await
     }
 
     /// Calls that arrived at all stand-ins together: how far the work has come.
@@ -330,10 +383,43 @@ impl World {
     /// Waits for work to come this many calls further, or to its end.
     pub async fn advance(&self, calls: u64) {
         let goal = self.calls().await + calls;
-        wait_until(PATIENCE, || async {
-            self.calls().await >= goal || self.is_quiet().await
-        })
-        .await;
+        let further = async || self.calls().await >= goal || self.is_quiet().await;
+        self.until("work goes on", further).await;
+    }
+
+    /// Waits for a condition; when it does not come, says where the system stands.
+    pub async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition().await {
+            if Instant::now() > deadline {
+                panic!("{what}: not within {PATIENCE:?}\n{}", self.standing().await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Open runs, tasks by state and owner, and the end of each service's log.
+    async fn standing(&self) -> String {
+        let rows: Vec<(String, String, i64)> = self
+            .sql
+            .rows(
+                "select state, coalesce(flow, ''), cast(id as bigint) from sync_orchestration
+                 where state in ('queued', 'running', 'paused')
+                 union all
+                 select state, kind || ' ' || coalesce(target_system, '') || ' ' || coalesce(lease_owner, '')
+                    || ' ' || coalesce(error_code, ''), cast(count(*) as bigint)
+                 from sync_queue where state not in ('completed', 'cancelled')
+                 group by state, kind, target_system, lease_owner, error_code",
+            )
+            .await;
+        let mut lines: Vec<_> = rows.iter().map(|row| format!("{row:?}")).collect();
+        for service in &self.services {
+            lines.push(format!("{}:", service.role));
+            let text = service.text();
+            let tail: Vec<_> = text.lines().rev().take(4).collect();
+            lines.extend(tail.into_iter().rev().map(str::to_owned));
+        }
+        lines.join("\n")
     }
 }
 
@@ -350,6 +436,14 @@ impl Stores {
             servers,
         }
     }
+}
+
+/// The fail point of poison records.
+const POISONED: &str = "sync_out.mapped";
+
+/// Whether processes of this role deliver records.
+fn delivers(role: &str) -> bool {
+    ["sync-out", "up"].contains(&role)
 }
 
 /// Host and port in a URL.
