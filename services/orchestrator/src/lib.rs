@@ -14,7 +14,7 @@ mod stage;
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{Result, catalogue::Catalogue};
-use sluice_runtime::Shutdown;
+use sluice_runtime::{Shutdown, pace};
 use sluice_store::Backends;
 
 pub use dependency::SourceStreams;
@@ -63,10 +63,14 @@ impl Default for Settings {
 /// Runs until shutdown. A soft stop ends each loop after its present look; a hard one at once.
 ///
 /// # Errors
-/// Only when the queues cannot be declared at the start; later failures are logged and retried.
+/// Only when the broker refuses the queues at the start; all other failures are logged and retried.
 pub async fn run(context: Orchestrator, shutdown: Shutdown) -> Result<()> {
     let queues = quota::queues(&context.catalogue);
-    context.backends.broker.declare(&queues).await?;
+    let broker = context.backends.broker.clone();
+    let declare = || broker.declare(&queues);
+    if !pace::until_done("declaring queues", &shutdown, declare).await? {
+        return Ok(());
+    }
     let loops = async {
         tokio::join!(
             stage::run(&context, &shutdown),

@@ -26,7 +26,7 @@ use sluice_core::{
     catalogue::Catalogue,
     message::{QueueKind, QueueName},
 };
-use sluice_runtime::Shutdown;
+use sluice_runtime::{Shutdown, pace};
 use sluice_store::Backends;
 use tokio::sync::Semaphore;
 
@@ -94,7 +94,7 @@ impl SyncIn {
 /// the recovery of payloads heal it.
 ///
 /// # Errors
-/// Only when the queues cannot be declared at the start; later failures are logged and retried.
+/// Only when the broker refuses the queues at the start; all other failures are logged and retried.
 pub async fn run(context: SyncIn, shutdown: Shutdown) -> Result<()> {
     let mut lanes = Vec::new();
     for source in context.sources.all() {
@@ -103,7 +103,11 @@ pub async fn run(context: SyncIn, shutdown: Shutdown) -> Result<()> {
         }
     }
     let queues: Vec<_> = lanes.iter().map(|(_, queue)| queue.clone()).collect();
-    context.backends.broker.declare(&queues).await?;
+    let broker = context.backends.broker.clone();
+    let declare = || broker.declare(&queues);
+    if !pace::until_done("declaring queues", &shutdown, declare).await? {
+        return Ok(());
+    }
     let context = Arc::new(context);
     let everybody = Places::new(context.settings.concurrency);
     let suspects = Arc::new(Semaphore::new(1));

@@ -24,7 +24,7 @@ use sluice_core::{
     QueueClass, Result,
     message::{QueueKind, QueueName},
 };
-use sluice_runtime::Shutdown;
+use sluice_runtime::{Shutdown, pace};
 use sluice_store::Backends;
 use tokio::sync::Semaphore;
 
@@ -70,14 +70,18 @@ impl Default for Settings {
 /// and leases heal it.
 ///
 /// # Errors
-/// Only when the queues cannot be declared at the start; later failures are logged and retried.
+/// Only when the broker refuses the queues at the start; all other failures are logged and retried.
 pub async fn run(context: SyncOut, shutdown: Shutdown) -> Result<()> {
     let queues: Vec<_> = context
         .targets
         .all()
         .flat_map(|target| QueueClass::ALL.map(|class| push_queue(target, class)))
         .collect();
-    context.backends.broker.declare(&queues).await?;
+    let broker = context.backends.broker.clone();
+    let declare = || broker.declare(&queues);
+    if !pace::until_done("declaring queues", &shutdown, declare).await? {
+        return Ok(());
+    }
     let context = Arc::new(context);
     let suspects = Arc::new(Semaphore::new(1));
     let workers = context.targets.all().map(|target| {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sluice_core::Result;
+use sluice_core::{ErrorClass, Result};
 
 use crate::Shutdown;
 
@@ -82,6 +82,30 @@ impl Pace {
     }
 }
 
+/// Does what must be done before work can begin, again while a server is away. `false` once
+/// shutdown has begun.
+///
+/// # Errors
+/// What waiting does not mend.
+pub async fn until_done<F, W>(name: &'static str, shutdown: &Shutdown, work: F) -> Result<bool>
+where
+    F: Fn() -> W,
+    W: Future<Output = Result<()>>,
+{
+    let mut pace = Pace::new(name, shutdown, Duration::ZERO);
+    loop {
+        match work().await {
+            Ok(()) => return Ok(true),
+            Err(error) if matches!(error.class(), ErrorClass::Network | ErrorClass::Timeout) => {
+                if !pace.next(Err(error)).await {
+                    return Ok(false);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn backoff(failures: u32) -> Duration {
     FIRST_BACKOFF
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
@@ -99,6 +123,31 @@ mod tests {
         assert_eq!(backoff(1), FIRST_BACKOFF);
         assert_eq!(backoff(2), FIRST_BACKOFF * 2);
         assert_eq!(backoff(u32::MAX), LAST_BACKOFF);
+    }
+
+    #[tokio::test]
+    async fn what_must_be_done_is_tried_while_a_server_is_away() {
+        let tries = std::cell::Cell::new(0);
+        let fails = |class| {
+            let tries = &tries;
+            move || {
+                tries.set(tries.get() + 1);
+                std::future::ready(match tries.get() {
+                    2 => Ok(()),
+                    _ => Err(Error::new(class, "test", "test")),
+                })
+            }
+        };
+        let shutdown = Shutdown::manual();
+        let done = until_done("test", &shutdown, fails(ErrorClass::Network)).await;
+        assert!(done.unwrap());
+        tries.set(0);
+        let refused = until_done("test", &shutdown, fails(ErrorClass::Config)).await;
+        assert_eq!((refused.is_err(), tries.get()), (true, 1));
+        tries.set(0);
+        shutdown.stop();
+        let stopped = until_done("test", &shutdown, fails(ErrorClass::Network)).await;
+        assert!(!stopped.unwrap());
     }
 
     #[tokio::test]
