@@ -1,9 +1,10 @@
 //! The HTTP side of every process: liveness, readiness and metrics; in the `api` role also the
-//! intake of webhooks.
+//! intake of webhooks and the management API.
 
 pub mod health;
 pub mod problem;
 pub mod signature;
+pub mod v1;
 pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use sluice_store::Backends;
 use tokio::net::TcpListener;
 
 pub use health::ConnectionHealth;
+pub use v1::{Management, Token, Tokens};
 pub use webhook::WebhookSecrets;
 
 /// What the routes need.
@@ -28,6 +30,8 @@ pub struct Api {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Webhook intake; `None` in roles that take none.
     pub intake: Option<Arc<Intake>>,
+    /// The management API; `None` in roles that offer none.
+    pub management: Option<Arc<Management>>,
 }
 
 /// Settings of the webhook intake.
@@ -54,6 +58,9 @@ pub fn router(api: Api) -> Router {
             "/webhooks/{organization}/{connection}/{stream}",
             routing::post(webhook::receive).layer(limit),
         );
+    }
+    if api.management.is_some() {
+        router = router.merge(v1::router(&api));
     }
     router.with_state(api)
 }

@@ -45,7 +45,7 @@ pub enum Command {
     SyncOut,
     /// Plan runs; stage, publish and rescue tasks
     Orchestrator,
-    /// Health, metrics, webhook intake and runs over HTTP
+    /// Health, metrics, webhook intake and the management API over HTTP
     Api,
     /// A stand-in vendor server for trying things out
     Standin(StandinArgs),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_api::{Api, ConnectionHealth, Intake, WebhookSecrets};
+use sluice_api::{Api, ConnectionHealth, Intake, Management, Token, Tokens, WebhookSecrets};
 use sluice_core::{Error, Result, catalogue::Catalogue};
 use sluice_orchestrator::{Orchestrator, SourceStreams};
 use sluice_runtime::{Settings, Shutdown, failpoint, secret, telemetry};
@@ -153,9 +153,12 @@ pub async fn spawn(
     }
     if let Some(listener) = listener {
         let prometheus = telemetry::prometheus();
-        let intake = match role.includes(Role::Api) {
-            true => Some(Arc::new(intake(settings, &context.catalogue)?)),
-            false => None,
+        let (intake, management) = match role.includes(Role::Api) {
+            true => (
+                Some(Arc::new(intake(settings, &context.catalogue)?)),
+                Some(Arc::new(management(settings, &context.catalogue)?)),
+            ),
+            false => (None, None),
         };
         let api = Api {
             backends: context.backends.clone(),
@@ -163,6 +166,7 @@ pub async fn spawn(
             connections: health,
             metrics: Arc::new(move || prometheus.render()),
             intake,
+            management,
         };
         tracing::info!(role = role.name(), worker, "started");
         set.spawn(sluice_api::serve(api, listener, shutdown.clone()));
@@ -254,6 +258,19 @@ fn intake(settings: &Settings, catalogue: &Catalogue) -> Result<Intake> {
         max_body: usize::try_from(settings.http.max_body).unwrap_or(usize::MAX),
         replay_window: settings.http.replay_window,
         retention: settings.retention.raw,
+    })
+}
+
+/// The management API with its callers' tokens.
+fn management(settings: &Settings, catalogue: &Catalogue) -> Result<Management> {
+    let tokens = settings.api_tokens.iter().filter_map(|entry| {
+        let organization = catalogue.organization(&entry.organization)?;
+        let token = secret::reference(&entry.token)
+            .and_then(|text| Token::new(&entry.name, organization, entry.role, &text));
+        Some(token)
+    });
+    Ok(Management {
+        tokens: Tokens(tokens.collect::<Result<_>>()?),
     })
 }
 

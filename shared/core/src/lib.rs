@@ -4,6 +4,7 @@
 //! rows as arguments, so that each promise can be tested for thousands of cases in a second.
 //! The other crates carry out what is decided here.
 
+pub mod access;
 pub mod catalogue;
 pub mod change;
 pub mod class;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sluice_connectors::library::Library;
 use sluice_core::Result;
-use sluice_runtime::Settings;
+use sluice_runtime::{Settings, secret};
 
 use crate::{
     cli::{Cli, ConfigCommand, OutputFormat},
@@ -58,6 +58,13 @@ fn check(cli: &Cli, settings: &Settings) -> Result<Exit> {
                 problem: error.chain(),
             });
         }
+    }
+    for token in &settings.api_tokens {
+        findings.extend(secret::reference(&token.token).err().map(|error| Finding {
+            connection: format!("api_tokens/{}", token.name),
+            code: error.code(),
+            problem: error.chain(),
+        }));
     }
     if findings.is_empty() {
         eprintln!(

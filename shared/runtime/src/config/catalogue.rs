@@ -16,7 +16,7 @@ use super::{problems::Problems, read, units};
 use crate::secret;
 
 /// The lists of tables at the top of the settings.
-pub(super) const LISTS: [&str; 3] = ["organizations", "connections", "flows"];
+pub(super) const LISTS: [&str; 4] = ["organizations", "connections", "flows", "api_tokens"];
 
 /// Longest slug. It is part of queue names, which brokers bound to 255 bytes.
 const SLUG_LENGTH: usize = 40;
@@ -287,7 +287,7 @@ fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
     }
 }
 
-fn slug(place: &str, key: &str, text: &str, problems: &mut Problems) {
+pub(super) fn slug(place: &str, key: &str, text: &str, problems: &mut Problems) {
     let sound = (1..=SLUG_LENGTH).contains(&text.len())
         && text
             .bytes()

@@ -4,6 +4,7 @@
 //! known one. Secrets are references, resolved for store addresses here and for connections by
 //! [`crate::secret::resolve`].
 
+mod access;
 mod catalogue;
 mod layers;
 mod problems;
@@ -17,6 +18,7 @@ use std::path::Path;
 use config::Value;
 use sluice_core::{Result, catalogue::CatalogueSpec};
 
+pub use access::ApiTokenSettings;
 pub use sections::{
     ConnectorSettings, HttpSettings, LogFormat, OrchestratorSettings, RetentionSettings,
     ServiceSettings, StoreSettings, StoreUrl, SyncInSettings, SyncOutSettings, TelemetrySettings,
@@ -40,6 +42,8 @@ pub struct Settings {
     pub services: ServiceSettings,
     pub retention: RetentionSettings,
     pub connectors: ConnectorSettings,
+    /// Callers of the management API, with references to their tokens.
+    pub api_tokens: Vec<ApiTokenSettings>,
     catalogue: CatalogueSpec,
     shown: Vec<Origin>,
     masked: serde_json::Value,
@@ -116,9 +120,17 @@ impl Settings {
         let organizations = reader.list("organizations", problems);
         let connections = reader.list("connections", problems);
         let flows = reader.list("flows", problems);
+        let tokens = reader.list("api_tokens", problems);
 
         let store = StoreSettings::from_keys(store?, problems);
         let services = services?;
+        let catalogue = catalogue::check(
+            organizations,
+            connections,
+            flows,
+            &connectors.as_ref()?.limits,
+            problems,
+        );
         let settings = Self {
             store: store?,
             http: http?,
@@ -131,13 +143,8 @@ impl Settings {
                 orchestrator: orchestrator?,
             },
             retention: retention?,
-            catalogue: catalogue::check(
-                organizations,
-                connections,
-                flows,
-                &connectors.as_ref()?.limits,
-                problems,
-            ),
+            api_tokens: access::check(tokens, &catalogue, problems),
+            catalogue,
             connectors: connectors?,
             shown,
             masked,

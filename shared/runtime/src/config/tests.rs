@@ -284,3 +284,29 @@ fn the_example_in_the_defaults_is_sound_but_for_what_it_leaves_out() {
     assert!(text.contains("1 fault"), "{text}");
     assert!(text.contains("there is no connection `one-main`"), "{text}");
 }
+
+/// C4: a token is a reference, opens one organization, and has a role.
+#[test]
+fn api_tokens_are_references_of_a_known_organization() {
+    let token = |organization: &str, role: &str, token: &str| {
+        format!(
+            "{ACME}\n[[api_tokens]]\nname = \"ann\"\norganization = \"{organization}\"\n\
+            role = \"{role}\"\ntoken = \"{token}\"\n"
+        )
+    };
+    let settings = Settings::from_toml(&token("acme", "operator", "env:ANN")).unwrap();
+    let [ann] = &settings.api_tokens[..] else {
+        panic!("one token expected");
+    };
+    assert_eq!((&*ann.name, &*ann.token), ("ann", "env:ANN"));
+    assert_eq!(ann.role, sluice_core::access::Role::Operator);
+    let told = faults(&token("acne", "owner", "letmein-letmein-letmein-letmein"));
+    for part in [
+        "there is no organization `acne`",
+        "viewer or operator",
+        "is a secret",
+    ] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+    assert!(!told.contains("letmein"));
+}

@@ -1,0 +1,311 @@
+//! What holds for every endpoint, and what each one does, on the embedded stores.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, StatusCode, header},
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sluice_core::{ErrorClass, access::Role};
+use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
+use sluice_store::{
+    Backends, MasterStore, TaskStore,
+    conformance::sql::{SqlFixture, World, location},
+    task::PushNext,
+};
+use tower::ServiceExt;
+
+use super::{Management, Token, Tokens, endpoints};
+use crate::{Api, ConnectionHealth};
+
+const OPERATOR: &str = "operator-of-acme-0123456789abcdef";
+const VIEWER: &str = "viewer-of-acme-0123456789abcdef01";
+const STRANGER: &str = "operator-of-other-0123456789abcdef";
+
+struct Memory(EmbeddedSql);
+
+#[async_trait]
+impl SqlFixture for Memory {
+    async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
+        let store = Arc::new(self.0.clone());
+        (store.clone(), store)
+    }
+
+    async fn execute(&self, _: &'static str) -> u64 {
+        unreachable!("no statement is run by hand here")
+    }
+
+    async fn number(&self, _: &'static str) -> i64 {
+        unreachable!("no statement is run by hand here")
+    }
+
+    async fn remove(&self) {}
+}
+
+/// The API over an embedded database with the organizations `acme` and `other`.
+struct Server {
+    world: World,
+    router: Router,
+}
+
+/// An answer: status, headers as text, body.
+struct Answer {
+    status: StatusCode,
+    headers: HashMap<String, String>,
+    body: Value,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(|acme, other| {
+            vec![
+                Token::new("ann", acme, Role::Operator, OPERATOR).unwrap(),
+                Token::new("vic", acme, Role::Viewer, VIEWER).unwrap(),
+                Token::new("eve", other, Role::Operator, STRANGER).unwrap(),
+            ]
+        })
+        .await
+    }
+
+    async fn with(
+        tokens: impl FnOnce(sluice_core::OrganizationId, sluice_core::OrganizationId) -> Vec<Token>,
+    ) -> Self {
+        let sql = EmbeddedSql::open("sqlite::memory:").await.unwrap();
+        let world = World::new(Arc::new(Memory(sql))).await;
+        let api = Api {
+            backends: Backends {
+                raw: Arc::new(SqliteRaw::connect("sqlite::memory:").await.unwrap()),
+                master: world.master.clone(),
+                tasks: world.tasks.clone(),
+                broker: Arc::new(LocalBroker::default()),
+            },
+            catalogue: Arc::new(world.master.catalogue().await.unwrap()),
+            connections: Arc::new(ConnectionHealth::default()),
+            metrics: Arc::new(String::new),
+            intake: None,
+            management: Some(Arc::new(Management {
+                tokens: Tokens(tokens(world.organization, world.other)),
+            })),
+        };
+        Self {
+            router: crate::router(api),
+            world,
+        }
+    }
+
+    async fn send(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let body = match body {
+            Value::Null => Body::empty(),
+            body => Body::from(body.to_string()),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("x-request-id", "test-1");
+        let request = match token {
+            "" => request,
+            token => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        };
+        self.raw(request.body(body).unwrap()).await
+    }
+
+    async fn raw(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = |value: &header::HeaderValue| value.to_str().unwrap().to_owned();
+        Answer {
+            status: parts.status,
+            headers: parts
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect(),
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+
+    async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send(token, Method::GET, path, &Value::Null).await
+    }
+
+    /// Dead letters of `acme` for `one`: as many, all of this class.
+    async fn kill(&self, records: std::ops::Range<i64>, class: ErrorClass) {
+        let records = records.map(|n| location(&format!("p{n}"), n, 100));
+        self.world.apply(records.collect()).await;
+        for task in self.world.claim_all().await {
+            assert!(self.world.fail(&task, class, PushNext::Dead).await);
+        }
+    }
+}
+
+impl Answer {
+    /// Asserts a problem of this status and code.
+    fn refused(&self, status: StatusCode, code: &str) {
+        let found = (self.status, self.body["type"].as_str());
+        let wanted = format!("urn:sluice:problem:{code}");
+        assert_eq!(found, (status, Some(&*wanted)), "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.body["instance"], self.headers["x-request-id"]);
+    }
+}
+
+/// C4: no endpoint answers without a token, changes anything for a viewer, or shows another
+/// organization's dead letter.
+#[tokio::test]
+async fn every_endpoint_refuses_the_wrong_callers() {
+    let server = Server::start().await;
+    server.kill(0..1, ErrorClass::Validation).await;
+    for endpoint in endpoints() {
+        let (method, path) = (&endpoint.method, endpoint.path.replace("{id}", "1"));
+        let send = |token| server.send(token, method.clone(), &path, &Value::Null);
+        let answer = send("").await;
+        answer.refused(StatusCode::UNAUTHORIZED, "token_missing");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        let answer = send("a-token-that-nobody-configured-000").await;
+        answer.refused(StatusCode::UNAUTHORIZED, "token_unknown");
+        let viewed = send(VIEWER).await;
+        if method == Method::GET {
+            assert_eq!(viewed.status, StatusCode::OK, "{path}: {}", viewed.body);
+        } else {
+            viewed.refused(StatusCode::FORBIDDEN, "operator_needed");
+        }
+        let theirs = send(STRANGER).await;
+        if endpoint.path.contains("{id}") {
+            assert_eq!(
+                theirs.status,
+                StatusCode::NOT_FOUND,
+                "{path}: {}",
+                theirs.body
+            );
+        } else if method == Method::GET {
+            assert_eq!(theirs.body["items"], json!([]), "{path}");
+        }
+    }
+    let page = include_str!("../../../../docs/api.md");
+    for endpoint in endpoints() {
+        let line = format!("`{} {}`", endpoint.method, endpoint.path);
+        assert!(page.contains(&line), "{line} is not in docs/api.md");
+    }
+}
+
+#[tokio::test]
+async fn without_tokens_the_answer_says_how_to_set_one() {
+    let server = Server::with(|_, _| Vec::new()).await;
+    let answer = server.get(OPERATOR, "/dead-letters").await;
+    answer.refused(StatusCode::UNAUTHORIZED, "api_tokens_missing");
+    assert!(
+        answer.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("[[api_tokens]]")
+    );
+    let weak = Token::new("ann", server.world.organization, Role::Viewer, "short");
+    assert_eq!(weak.err().unwrap().code(), "api_token_weak");
+}
+
+#[tokio::test]
+async fn requests_have_names_and_unknown_things_are_refused() {
+    let server = Server::start().await;
+    let answer = server.get(VIEWER, "/dead-letters?colour=red").await;
+    answer.refused(StatusCode::BAD_REQUEST, "query_invalid");
+    let answer = server.get(VIEWER, "/dead-letters?class=red").await;
+    answer.refused(StatusCode::BAD_REQUEST, "query_invalid");
+    let answer = server.get(VIEWER, "/dead-letters?limit=201").await;
+    answer.refused(StatusCode::BAD_REQUEST, "limit_invalid");
+    let answer = server.get(VIEWER, "/dead-letters?cursor=%20").await;
+    answer.refused(StatusCode::BAD_REQUEST, "cursor_invalid");
+    let answer = server.get(VIEWER, "/dead-letters?target=nobody").await;
+    answer.refused(StatusCode::NOT_FOUND, "connection_unknown");
+    let answer = server.get(VIEWER, "/dead-letters/one").await;
+    answer.refused(StatusCode::BAD_REQUEST, "id_invalid");
+    let answer = server.get(VIEWER, "/nothing").await;
+    answer.refused(StatusCode::NOT_FOUND, "endpoint_unknown");
+    let answer = server
+        .send(OPERATOR, Method::PUT, "/dead-letters", &Value::Null)
+        .await;
+    answer.refused(StatusCode::METHOD_NOT_ALLOWED, "method_unknown");
+
+    let named = server.get(VIEWER, "/dead-letters").await;
+    assert_eq!(named.headers["x-request-id"], "test-1");
+    let unfit = Request::builder()
+        .uri("/api/v1/dead-letters")
+        .header("x-request-id", "a b")
+        .body(Body::empty())
+        .unwrap();
+    let unfit = server.raw(unfit).await;
+    assert_eq!(unfit.headers["x-request-id"].len(), 36, "one of our own");
+}
+
+/// O6.
+#[tokio::test]
+async fn dead_letters_are_listed_by_filter_in_pages_and_shown() {
+    let server = Server::start().await;
+    server.kill(0..3, ErrorClass::Validation).await;
+    server.kill(3..4, ErrorClass::Timeout).await;
+    let mut seen = Vec::new();
+    let mut path = "/dead-letters?limit=3".to_owned();
+    loop {
+        let page = server.get(VIEWER, &path).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        let items = page.body["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| item["id"].as_i64().unwrap()));
+        let Some(next) = page.body["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("/dead-letters?limit=3&cursor={next}");
+    }
+    assert_eq!(seen.len(), 4);
+    assert!(seen.is_sorted_by(|a, b| a > b));
+    let some = "/dead-letters?class=validation&target=one&state=open&entity_type=Location";
+    let some = server.get(VIEWER, some).await;
+    assert_eq!(some.body["items"].as_array().unwrap().len(), 3);
+    let one = server
+        .get(VIEWER, &format!("/dead-letters/{}", seen[0]))
+        .await;
+    assert_eq!(one.body["class"], "timeout");
+    assert_eq!(one.body["attempts"][0]["outcome"], "dead");
+    let none = server.get(VIEWER, "/dead-letters/999").await;
+    none.refused(StatusCode::NOT_FOUND, "dead_letter_unknown");
+}
+
+/// O6: what is discarded is closed for good, with who and why; another organization's stays.
+#[tokio::test]
+async fn dead_letters_are_discarded_with_a_reason() {
+    let server = Server::start().await;
+    server.kill(0..3, ErrorClass::Validation).await;
+    let discard = async |token, body: Value| {
+        let path = "/dead-letters/discard";
+        server.send(token, Method::POST, path, &body).await
+    };
+    let some = json!({ "filter": { "ids": [1, 2] }, "reason": "test units" });
+    let theirs = discard(STRANGER, some.clone()).await;
+    assert_eq!(theirs.body, json!({ "discarded": 0 }));
+    let mine = discard(OPERATOR, some).await;
+    assert_eq!(mine.body, json!({ "discarded": 2 }));
+    let closed = server
+        .get(VIEWER, "/dead-letters?state=discarded&ids=1,3")
+        .await;
+    let items = closed.body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1);
+    assert_eq!(
+        (&items[0]["actor"], &items[0]["note"]),
+        (&json!("api:ann"), &json!("test units"))
+    );
+    for unfit in [
+        json!({ "filter": {}, "reason": " " }),
+        json!({ "filter": {} }),
+        json!({ "filter": { "cursor": "1" }, "reason": "x" }),
+        json!({ "filter": { "colour": "red" }, "reason": "x" }),
+    ] {
+        let answer = discard(OPERATOR, unfit).await;
+        answer.refused(StatusCode::BAD_REQUEST, "body_invalid");
+    }
+    let large = json!({ "filter": {}, "reason": "x".repeat(1 << 20) });
+    let answer = discard(OPERATOR, large).await;
+    answer.refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+}
