@@ -70,6 +70,18 @@ pub struct TaskRef {
     /// W3C `traceparent` of the work that made the task necessary.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
+    /// Set in the references of dead letters, and in no other: a message on a work queue that has
+    /// it was moved there by somebody, who wants the letter replayed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_letter: Option<DeadLetterRef>,
+}
+
+/// Names one death of a task. A letter that is replayed and dies again is the same letter with
+/// another time, so that an old reference is told from a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterRef {
+    pub id: i64,
+    pub died_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,7 +105,10 @@ impl TaskRef {
             specversion: "1.0",
             id: format!("{}-{}", self.task_id, now.timestamp_micros()),
             source: format!("/organizations/{}", self.organization_id),
-            r#type: format!("dev.sluice.{}.requested.v1", self.kind.as_str()),
+            r#type: match self.dead_letter {
+                None => format!("dev.sluice.{}.requested.v1", self.kind.as_str()),
+                Some(_) => format!("dev.sluice.{}.dead.v1", self.kind.as_str()),
+            },
             subject: format!("tasks/{}", self.task_id),
             time: now,
             datacontenttype: "application/json",
@@ -142,10 +157,21 @@ mod tests {
             connection_id: ConnectionId(2),
             priority: Priority::DEFAULT,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            dead_letter: None,
         };
         let body = reference.to_json(Timestamp::UNIX_EPOCH);
         assert!(body.len() < 512, "{} bytes", body.len());
         assert_eq!(TaskRef::from_json(&body).unwrap(), reference);
+        let dead = TaskRef {
+            dead_letter: Some(DeadLetterRef {
+                id: 12,
+                died_at: Timestamp::from_timestamp_micros(1_763_697_600_123_456).unwrap(),
+            }),
+            ..reference
+        };
+        let body = dead.to_json(Timestamp::UNIX_EPOCH);
+        assert!(body.len() < 600, "{} bytes", body.len());
+        assert_eq!(TaskRef::from_json(&body).unwrap(), dead);
         for bad in [&b""[..], b"{}", b"[1]", b"{\"specversion\":\"2.0\"}"] {
             assert_eq!(
                 TaskRef::from_json(bad).unwrap_err().code(),

@@ -1,12 +1,17 @@
-//! Dead letters: looking at them. Writing is part of settling, handling is what people do.
+//! Dead letters: looking at them. Writing is part of settling; `handle` and `replay` are what
+//! people do.
 
-pub(crate) mod handle;
-pub(crate) mod mirror;
+mod count;
+mod handle;
+mod log;
+mod mirror;
+mod replay;
+mod store;
 pub(crate) mod write;
 
 use sluice_core::{ConnectionId, EntityType, ErrorClass, MasterId, OrganizationId, Result, TaskId};
 use sluice_store::dead_letter::{
-    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState,
+    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState, PayloadEdit,
 };
 use sqlx::SqliteConnection;
 
@@ -42,52 +47,45 @@ struct Row {
     last_date: i64,
     actor: Option<String>,
     note: Option<String>,
+    fingerprint: String,
     trace_id: Option<String>,
-    replayable: bool,
-}
-
-/// A dead letter, and whether its task is dead and still owes the newest version.
-struct Found {
-    letter: DeadLetter,
-    replayable: bool,
 }
 
 impl Row {
-    fn into_found(self) -> Result<Found> {
-        Ok(Found {
-            replayable: self.replayable,
-            letter: DeadLetter {
-                id: self.id,
-                organization_id: OrganizationId(self.organization_id),
-                connection_id: ConnectionId(self.connection_id),
-                target: self.target,
-                task_id: TaskId(self.task_id),
-                master_id: MasterId(self.master_id),
-                entity_type: self.entity_type.into(),
-                entity_id: self.entity_id,
-                version: number(self.version)?,
-                state: word(DeadLetterState::parse(&self.state))?,
-                class: word(ErrorClass::parse(&self.class))?,
-                code: self.code,
-                message: self.message,
-                http_status: self.http_status.map(number).transpose()?,
-                attempts: number(self.attempts)?,
-                first_at: time(self.first_date)?,
-                last_at: time(self.last_date)?,
-                actor: self.actor,
-                note: self.note,
-                trace_id: self.trace_id,
-            },
+    fn into_letter(self) -> Result<DeadLetter> {
+        Ok(DeadLetter {
+            id: self.id,
+            organization_id: OrganizationId(self.organization_id),
+            connection_id: ConnectionId(self.connection_id),
+            target: self.target,
+            task_id: TaskId(self.task_id),
+            master_id: MasterId(self.master_id),
+            entity_type: self.entity_type.into(),
+            entity_id: self.entity_id,
+            version: number(self.version)?,
+            state: word(DeadLetterState::parse(&self.state))?,
+            class: word(ErrorClass::parse(&self.class))?,
+            code: self.code,
+            message: self.message,
+            http_status: self.http_status.map(number).transpose()?,
+            attempts: number(self.attempts)?,
+            first_at: time(self.first_date)?,
+            last_at: time(self.last_date)?,
+            fingerprint: self.fingerprint,
+            actor: self.actor,
+            note: self.note,
+            trace_id: self.trace_id,
         })
     }
 }
 
-/// The one query over dead letters: newest first, below `filter.after`, at most `limit`.
-async fn matching(
+/// The one place that knows what a filter means: ids of what matches, newest first, below
+/// `filter.after`, at most `limit`.
+async fn select(
     connection: &mut SqliteConnection,
     filter: &DeadLetterFilter,
     limit: u32,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<i64>> {
     let ids = (!filter.ids.is_empty())
         .then(|| to_json(&filter.ids))
         .transpose()?;
@@ -97,6 +95,37 @@ async fn matching(
     let state = filter.state.map(DeadLetterState::as_str);
     let before = filter.before.map(|at| at.timestamp_micros());
     let since = filter.since.map(|at| at.timestamp_micros());
+    sqlx::query_scalar!(
+        r#"select d.id as "id!: i64" from dead_letters d
+        where d.organization_id = ?1 and (?2 is null or d.id in (select value from json_each(?2)))
+            and (?3 is null or d.connection_id = ?3) and (?4 is null or d.entity_type = ?4)
+            and (?5 is null or d.error_class = ?5) and (?6 is null or d.error_code = ?6)
+            and (?7 is null or d.state = ?7) and (?8 is null or d.last_date < ?8)
+            and (?9 is null or d.last_date >= ?9) and (?10 is null or d.id < ?10)
+            and (?11 is null or d.entity_id = ?11) and (?12 is null or d.fingerprint = ?12)
+        order by d.id desc limit ?13"#,
+        filter.organization_id.0,
+        ids,
+        target,
+        entity_type,
+        class,
+        filter.code,
+        state,
+        before,
+        since,
+        filter.after,
+        filter.entity_id,
+        filter.fingerprint,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// Newest first.
+async fn load(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<DeadLetter>> {
+    let ids = to_json(ids)?;
     sqlx::query_as!(
         Row,
         r#"select d.id as "id!: i64", d.organization_id as "organization_id!: i64",
@@ -108,47 +137,26 @@ async fn matching(
             d.error_message as "message!: String", d.http_status as "http_status?: i64",
             d.attempts as "attempts!: i64", d.first_date as "first_date!: i64",
             d.last_date as "last_date!: i64", d.actor as "actor?: String",
-            d.note as "note?: String", d.trace_id as "trace_id?: String",
-            q.state = 'dead' and coalesce(q.delivered_version, 0) < m.current_version
-                as "replayable!: bool"
-        from dead_letters d
-        join sync_queue q on q.id = d.task_id
-        join sync_master_data m on m.id = d.master_data_id
-        where d.organization_id = ?1 and (?2 is null or d.id in (select value from json_each(?2)))
-            and (?3 is null or d.connection_id = ?3) and (?4 is null or d.entity_type = ?4)
-            and (?5 is null or d.error_class = ?5) and (?6 is null or d.error_code = ?6)
-            and (?7 is null or d.state = ?7) and (?8 is null or d.last_date < ?8)
-            and (?9 is null or d.last_date >= ?9) and (?10 is null or d.id < ?10)
-        order by d.id desc limit ?11"#,
-        filter.organization_id.0,
+            d.note as "note?: String", d.fingerprint as "fingerprint!: String",
+            d.trace_id as "trace_id?: String"
+        from dead_letters d where d.id in (select value from json_each(?1))
+        order by d.id desc"#,
         ids,
-        target,
-        entity_type,
-        class,
-        filter.code,
-        state,
-        before,
-        since,
-        filter.after,
-        limit,
     )
     .fetch_all(connection)
     .await
     .map_err(failed)?
     .into_iter()
-    .map(Row::into_found)
+    .map(Row::into_letter)
     .collect()
 }
 
 pub(crate) async fn list(sql: &EmbeddedSql, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-    let mut connection = sql.read().acquire().await.map_err(failed)?;
+    let mut tx = sql.read().begin().await.map_err(failed)?;
     let limit = filter.limit.clamp(1, PAGE);
     // One more than asked for tells whether there is a next page.
-    let mut items: Vec<DeadLetter> = matching(&mut connection, filter, limit + 1)
-        .await?
-        .into_iter()
-        .map(|found| found.letter)
-        .collect();
+    let ids = select(&mut tx, filter, limit + 1).await?;
+    let mut items = load(&mut tx, &ids).await?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = items.last().map(|letter| letter.id).filter(|_| more);
@@ -165,10 +173,10 @@ pub(crate) async fn detail(
         ids: vec![id],
         ..DeadLetterFilter::all(organization)
     };
-    let Some(found) = matching(&mut tx, &filter, 1).await?.pop() else {
+    let ids = select(&mut tx, &filter, 1).await?;
+    let Some(letter) = load(&mut tx, &ids).await?.pop() else {
         return Ok(None);
     };
-    let letter = found.letter;
     let data = sqlx::query!(
         r#"select data_snapshot as "data!: String" from data_versions
         where master_data_id = ?1 and version_number = ?2"#,
@@ -181,7 +189,34 @@ pub(crate) async fn detail(
     let mut attempts = attempts::of_tasks(&mut tx, &[letter.task_id.0]).await?;
     Ok(Some(DeadLetterDetail {
         data: from_json(&data.data)?,
+        edits: edits(&mut tx, letter.id).await?,
         attempts: attempts.remove(&letter.task_id.0).unwrap_or_default(),
         letter,
     }))
+}
+
+/// Newest first.
+async fn edits(connection: &mut SqliteConnection, letter: i64) -> Result<Vec<PayloadEdit>> {
+    sqlx::query!(
+        r#"select id as "id!: i64", version as "version!: i64", data as "data!: String",
+            actor as "actor!: String", note as "note!: String", created_date as "at!: i64"
+        from payload_edits where dead_letter_id = ?1 order by id desc limit ?2"#,
+        letter,
+        PAGE,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?
+    .into_iter()
+    .map(|row| {
+        Ok(PayloadEdit {
+            id: row.id,
+            version: number(row.version)?,
+            data: from_json(&row.data)?,
+            actor: row.actor,
+            note: row.note,
+            at: time(row.at)?,
+        })
+    })
+    .collect()
 }

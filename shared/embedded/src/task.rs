@@ -20,9 +20,6 @@ use sluice_core::{
 };
 use sluice_store::{
     TaskStore,
-    dead_letter::{
-        DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
-    },
     dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     task::{
@@ -32,7 +29,7 @@ use sluice_store::{
     unknown::{UnknownPush, UnknownQuery, Verdict},
 };
 
-use crate::{EmbeddedSql, dead_letter, run};
+use crate::{EmbeddedSql, run};
 
 #[async_trait]
 impl TaskStore for EmbeddedSql {
@@ -108,44 +105,6 @@ impl TaskStore for EmbeddedSql {
         stream: &str,
     ) -> Result<Vec<StreamState>> {
         look::stream_states(self, connection, stream).await
-    }
-
-    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        dead_letter::list(self, filter).await
-    }
-
-    async fn dead_letter(
-        &self,
-        organization: OrganizationId,
-        id: i64,
-    ) -> Result<Option<DeadLetterDetail>> {
-        dead_letter::detail(self, organization, id).await
-    }
-
-    async fn replay_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        dry_run: bool,
-    ) -> Result<ReplayReport> {
-        dead_letter::handle::replay(self, filter, actor, dry_run).await
-    }
-
-    async fn discard_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        reason: &str,
-    ) -> Result<u64> {
-        dead_letter::handle::discard(self, filter, actor, reason).await
-    }
-
-    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
-        dead_letter::mirror::unmirrored(self, limit).await
-    }
-
-    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
-        dead_letter::mirror::mark(self, ids).await
     }
 
     async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {

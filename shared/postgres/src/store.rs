@@ -11,9 +11,6 @@ use sluice_core::{
 };
 use sluice_store::{
     MasterStore, TaskStore,
-    dead_letter::{
-        DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
-    },
     dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     master::{Applied, ApplyBatch, MasterQuery, MasterRecord, MigrationStatus, RecordHistory},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
@@ -25,7 +22,7 @@ use sluice_store::{
 };
 
 use crate::{
-    PostgresSql, dead_letter, error, look,
+    PostgresSql, error, look,
     master::{apply, catalogue, migrate, query},
     run,
     task::{claim, dependency, lease, pull, rescue, settle, stage, unknown},
@@ -149,44 +146,6 @@ impl TaskStore for PostgresSql {
         stream: &str,
     ) -> Result<Vec<StreamState>> {
         look::stream_states(&self.pool, connection, stream).await
-    }
-
-    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-        dead_letter::list(&self.pool, filter).await
-    }
-
-    async fn dead_letter(
-        &self,
-        organization: OrganizationId,
-        id: i64,
-    ) -> Result<Option<DeadLetterDetail>> {
-        dead_letter::detail(&self.pool, organization, id).await
-    }
-
-    async fn replay_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        dry_run: bool,
-    ) -> Result<ReplayReport> {
-        dead_letter::handle::replay(&self.pool, filter, actor, dry_run).await
-    }
-
-    async fn discard_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        reason: &str,
-    ) -> Result<u64> {
-        dead_letter::handle::discard(&self.pool, filter, actor, reason).await
-    }
-
-    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
-        dead_letter::mirror::unmirrored(&self.pool, limit).await
-    }
-
-    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
-        dead_letter::mirror::mark(&self.pool, ids).await
     }
 
     async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {

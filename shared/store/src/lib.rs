@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod plan;
 pub mod raw;
 pub mod raw_codec;
+pub mod replay;
 pub mod run;
 pub mod task;
 pub mod unknown;

@@ -15,9 +15,7 @@ use sluice_core::{
 };
 
 use crate::{
-    dead_letter::{
-        DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ReplayReport, UnmirroredDeadLetter,
-    },
+    dead_letter::DeadLetterStore,
     dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     unknown::{UnknownPush, UnknownQuery, Verdict},
@@ -203,7 +201,10 @@ pub struct PushTask {
     pub source_id: String,
     /// The newest version; claiming it is the recorded intent to send it (promise O1).
     pub version: i32,
+    /// The version's data, or what somebody sends instead.
     pub data: Value,
+    /// The edit that `data` comes from, if it is not the version's own.
+    pub edit: Option<i64>,
     pub deleted: bool,
     /// Parents, with their external ids at this target where they have one.
     pub parents: Vec<ParentLink>,
@@ -372,7 +373,7 @@ pub struct TargetSummary {
 
 /// Keeps tasks, runs and dead letters, in the same database as the master data.
 #[async_trait]
-pub trait TaskStore: Send + Sync + 'static {
+pub trait TaskStore: DeadLetterStore {
     // Runs
 
     /// Creates a queued run with a step per stream, in order, and the first step's pull task;
@@ -455,38 +456,6 @@ pub trait TaskStore: Send + Sync + 'static {
         connection: ConnectionId,
         stream: &str,
     ) -> Result<Vec<StreamState>>;
-
-    // Dead letters
-
-    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage>;
-
-    async fn dead_letter(
-        &self,
-        organization: OrganizationId,
-        id: i64,
-    ) -> Result<Option<DeadLetterDetail>>;
-
-    /// Makes the tasks of matching open dead letters pending again, attempts 0, with the newest
-    /// version, and marks the dead letters as replaying. `dry_run` only counts.
-    async fn replay_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        dry_run: bool,
-    ) -> Result<ReplayReport>;
-
-    /// Closes matching open dead letters for good; the task becomes cancelled.
-    async fn discard_dead_letters(
-        &self,
-        filter: &DeadLetterFilter,
-        actor: &str,
-        reason: &str,
-    ) -> Result<u64>;
-
-    /// Dead letters that have no reference message in the broker yet, oldest first.
-    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>>;
-
-    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()>;
 
     // Unknown outcomes
 

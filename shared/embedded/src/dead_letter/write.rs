@@ -1,8 +1,7 @@
 //! Dead letters in the transaction that settles their task.
 
-use serde_json::json;
 use sluice_core::Result;
-use sluice_store::outcome::NO_ERROR;
+use sluice_store::dead_letter::Buried;
 use sqlx::SqliteConnection;
 
 use crate::{
@@ -18,20 +17,7 @@ use crate::{
 pub(crate) async fn bury(connection: &mut SqliteConnection, settled: &[Settled<'_>]) -> Result<()> {
     let rows: Vec<_> = settled
         .iter()
-        .filter_map(|one| {
-            let attempts = one.outcome.dead_letter?;
-            let error = one.outcome.error;
-            Some(json!([
-                one.held.id,
-                one.held.intent_version.unwrap_or(one.held.wanted_version),
-                error.map_or(NO_ERROR.0, |error| error.class).as_str(),
-                error.map_or(NO_ERROR.1, |error| &error.code),
-                error.map_or("", |error| &error.message),
-                error.and_then(|error| error.http_status),
-                attempts,
-                one.settlement.attempt.trace_id,
-            ]))
-        })
+        .filter_map(|one| Buried::new(one.held, one.settlement, &one.outcome))
         .collect();
     if rows.is_empty() {
         return Ok(());
@@ -40,17 +26,19 @@ pub(crate) async fn bury(connection: &mut SqliteConnection, settled: &[Settled<'
     sqlx::query!(
         "insert into dead_letters (organization_id, connection_id, target, task_id,
             master_data_id, entity_type, entity_id, version, error_class, error_code,
-            error_message, http_status, attempts, first_date, last_date, trace_id)
+            error_message, http_status, attempts, first_date, last_date, trace_id, fingerprint)
         select q.organization_id, q.connection_id, q.target_system, q.id, m.id, m.entity_type,
-            m.entity_id, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4,
-            j.value ->> 5, j.value ->> 6, ?2, ?2, j.value ->> 7
-        from json_each(?1) j cross join sync_queue q on q.id = j.value ->> 0
+            m.entity_id, j.value ->> 'version', j.value ->> 'class', j.value ->> 'code',
+            j.value ->> 'message', j.value ->> 'http_status', j.value ->> 'attempts', ?2, ?2,
+            j.value ->> 'trace_id', j.value ->> 'fingerprint'
+        from json_each(?1) j cross join sync_queue q on q.id = j.value ->> 'task_id'
         join sync_master_data m on m.id = q.master_data_id where true
         on conflict (task_id) where state in ('open', 'replaying') do update set
             state = 'open', version = excluded.version, error_class = excluded.error_class,
             error_code = excluded.error_code, error_message = excluded.error_message,
             http_status = excluded.http_status, attempts = excluded.attempts,
-            last_date = excluded.last_date, trace_id = excluded.trace_id, mirrored = 0",
+            last_date = excluded.last_date, trace_id = excluded.trace_id,
+            fingerprint = excluded.fingerprint, mirrored = 0",
         rows,
         now,
     )

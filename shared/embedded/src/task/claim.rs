@@ -141,7 +141,8 @@ async fn load(
             m.entity_type as "entity_type!: String", m.entity_id as "entity_id!: String",
             m.source_connection_id as "source_connection_id!: i64",
             m.source_system as "source_system!: String", m.source_id as "source_id!: String",
-            q.wanted_version as "version!: i64", v.data_snapshot as "data!: String",
+            q.wanted_version as "version!: i64",
+            coalesce(e.data, v.data_snapshot) as "data!: String", e.id as "edit?: i64",
             v.change_type = 'delete' as "deleted!: bool", l.master_data_id as "linked?: i64",
             l.external_id as "external_id?: String", l.pushed_version as "pushed_version?: i64",
             l.pushed_hash as "pushed_hash?: String", q.unsettled_version as "unsettled?: i64",
@@ -162,6 +163,7 @@ async fn load(
         join sync_master_data m on m.id = q.master_data_id
         join data_versions v on v.master_data_id = m.id and v.version_number = q.wanted_version
         left join links l on l.master_data_id = m.id and l.connection_id = q.connection_id
+        left join payload_edits e on e.id = q.edit_id and e.version = q.wanted_version
         where q.id in (select value from json_each(?1))"#,
         ids,
     )
@@ -194,6 +196,7 @@ async fn load(
                 source_id: row.source_id,
                 version: number(row.version)?,
                 data: from_json(&row.data)?,
+                edit: row.edit,
                 deleted: row.deleted,
                 parents: parents(&row.parents)?,
                 link,

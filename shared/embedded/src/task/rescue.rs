@@ -72,7 +72,8 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     })
 }
 
-/// Pulls, steps, log entries and idempotency keys go with their run. Attempts of a push stay while
+/// Pulls, steps, log entries and idempotency keys go with their run, letters' outcomes with their
+/// replay. Attempts of a push stay while
 /// a person may still have to judge them.
 pub(super) async fn prune(sql: &EmbeddedSql, keep: Duration) -> Result<u64> {
     let before = now().saturating_sub(micros(keep));
@@ -107,8 +108,12 @@ pub(super) async fn prune(sql: &EmbeddedSql, keep: Duration) -> Result<u64> {
     .execute(&mut *tx)
     .await
     .map_err(failed)?;
+    let replays = sqlx::query!("delete from replays where finished_date < ?1", before)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
     tx.commit().await.map_err(failed)?;
-    Ok([pulls, runs, attempts, log]
+    Ok([pulls, runs, attempts, log, replays]
         .iter()
         .map(|done| done.rows_affected())
         .sum())

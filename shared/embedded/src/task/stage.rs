@@ -58,6 +58,7 @@ pub(super) async fn stage(sql: &EmbeddedSql, quotas: &[StageQuota]) -> Result<Ve
                 connection_id: ConnectionId(row.connection_id),
                 priority: priority(row.priority)?,
                 traceparent: row.traceparent,
+                dead_letter: None,
             })
         })
         .collect()

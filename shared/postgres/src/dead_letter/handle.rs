@@ -1,130 +1,217 @@
-//! What people do with dead letters: replay or discard, by filter.
+//! What is done with given letters: putting their tasks back, or discarding them.
 
-use std::collections::BTreeSet;
-
-use sluice_core::Result;
-use sluice_store::dead_letter::{DeadLetterFilter, DeadLetterState, ReplayReport};
+use sluice_core::{ConnectionId, Result, message::DeadLetterRef, task::TaskState};
+use sluice_store::{
+    dead_letter::{DeadLetterFilter, DeadLetterState},
+    replay::{self, ItemOutcome, Standing},
+};
 use sqlx::{PgConnection, PgPool};
 
-use super::{Found, PAGE, matching};
+use super::{log, select};
 use crate::{
+    convert::word,
     error::{Failure, transaction},
     master::{lock, status},
 };
 
-/// The open dead letters that match, as they were a moment ago.
-#[derive(Default)]
-struct Chosen {
-    replayable: Vec<i64>,
-    others: Vec<i64>,
-    masters: BTreeSet<i64>,
+/// An edit, and the version it stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edit {
+    pub(super) id: i64,
+    pub(super) version: i32,
 }
 
-/// Reads ids in pages, so that a filter that matches everything stays small.
-async fn choose(
+/// A letter with its task, and what would become of it now.
+pub(super) struct Looked {
+    pub(super) id: i64,
+    task_id: i64,
+    pub(super) outcome: ItemOutcome,
+}
+
+/// Looks at these letters, in the order in which tasks are locked.
+pub(super) async fn look(
     connection: &mut PgConnection,
-    filter: &DeadLetterFilter,
-) -> Result<Chosen, Failure> {
-    let mut chosen = Chosen::default();
-    if filter
-        .state
-        .is_some_and(|state| state != DeadLetterState::Open)
-    {
-        return Ok(chosen);
-    }
-    let mut page = DeadLetterFilter {
-        state: Some(DeadLetterState::Open),
-        ..filter.clone()
-    };
-    let mut left = filter.limit;
-    while left > 0 {
-        let found = matching(connection, &page, left.min(PAGE)).await?;
-        let Some(last) = found.last() else { break };
-        page.after = Some(last.letter.id);
-        left = left.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        for Found { letter, replayable } in found {
-            chosen.masters.insert(letter.master_id.0);
-            if replayable {
-                chosen.replayable.push(letter.id);
-            } else {
-                chosen.others.push(letter.id);
-            }
-        }
-    }
-    Ok(chosen)
+    letters: &[i64],
+    edited_version: Option<i32>,
+) -> Result<Vec<Looked>, Failure> {
+    let rows = sqlx::query!(
+        "select d.id, d.task_id, d.state as letter, q.state as task, q.delivered_version,
+            m.current_version
+        from dead_letters d join sync_queue q on q.id = d.task_id
+        join sync_master_data m on m.id = d.master_data_id
+        where d.id = any($1::bigint[]) order by q.master_data_id, q.connection_id",
+        letters,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let standing = Standing {
+                letter: word(DeadLetterState::parse(&row.letter))?,
+                task: word(TaskState::parse(&row.task))?,
+                delivered_version: row.delivered_version,
+                current_version: row.current_version,
+            };
+            Ok(Looked {
+                id: row.id,
+                task_id: row.task_id,
+                outcome: replay::decide(&standing, edited_version),
+            })
+        })
+        .collect()
 }
 
-/// The newest version with attempts 0 goes the ordinary way, so a replay can neither overtake nor
-/// repeat what the target holds.
-pub(crate) async fn replay(
-    pool: &PgPool,
-    filter: &DeadLetterFilter,
-    actor: &str,
-    dry_run: bool,
-) -> Result<ReplayReport> {
-    transaction!(pool, connection => replay_once(connection, filter, actor, dry_run).await)
-}
-
-async fn replay_once(
-    connection: &mut PgConnection,
-    filter: &DeadLetterFilter,
-    actor: &str,
-    dry_run: bool,
-) -> Result<ReplayReport, Failure> {
-    let chosen = choose(connection, filter).await?;
-    let matched = (chosen.replayable.len() + chosen.others.len()) as u64;
-    let report = |replayed: u64| ReplayReport {
-        matched,
-        replayed,
-        skipped: matched - replayed,
-    };
-    if dry_run || chosen.replayable.is_empty() {
-        return Ok(report(chosen.replayable.len() as u64));
-    }
-    let masters: Vec<i64> = chosen.masters.into_iter().collect();
-    lock(connection, &masters).await?;
-    // Only those that are still dead: somebody else may have replayed meanwhile.
-    let tasks = sqlx::query_scalar!(
-        "with dead as materialized (
-            select q.id, m.current_version
-            from dead_letters d
-            join sync_queue q on q.id = d.task_id
-            join sync_master_data m on m.id = d.master_data_id
-            where d.id = any($1::bigint[]) and q.state = 'dead'
-            order by q.master_data_id, q.connection_id for no key update of q
-        ), numbered as (
-            select *, row_number() over () as place from dead
-        )
-        update sync_queue q
-        set state = 'pending', retry_count = 0, next_retry_time = null,
-            wanted_version = n.current_version, error_class = null, error_code = null,
-            error_message = null, change_sequence = next_change(n.place),
-            modified_date = clock_timestamp()
-        from numbered n where q.id = n.id
-        returning q.id",
-        &chosen.replayable,
+/// Locks the records of these letters, then their tasks. Returns the records.
+async fn hold(connection: &mut PgConnection, letters: &[i64]) -> Result<Vec<i64>, Failure> {
+    let masters = sqlx::query_scalar!(
+        "select distinct master_data_id from dead_letters where id = any($1::bigint[])",
+        letters,
     )
     .fetch_all(&mut *connection)
     .await?;
+    lock(connection, &masters).await?;
     sqlx::query!(
-        "update dead_letters set state = 'replaying', actor = $2
-        where state = 'open' and task_id = any($1::bigint[])",
+        "select q.id from sync_queue q
+        where q.id in (select d.task_id from dead_letters d where d.id = any($1::bigint[]))
+        order by q.master_data_id, q.connection_id for no key update",
+        letters,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(masters)
+}
+
+/// Makes the tasks of those letters that allow it pending: the newest version, no attempts used,
+/// behind everything else. Other data than was tried before is nothing that could be repeated under
+/// the same key, so an attempt without outcome then counts as one of another version (0).
+pub(super) async fn put_back(
+    connection: &mut PgConnection,
+    letters: &[i64],
+    edit: Option<Edit>,
+    actor: &str,
+    note: Option<&str>,
+) -> Result<Vec<(i64, ItemOutcome)>, Failure> {
+    if letters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let masters = hold(connection, letters).await?;
+    let looked = look(connection, letters, edit.map(|edit| edit.version)).await?;
+    let (replayed, tasks): (Vec<i64>, Vec<i64>) = looked
+        .iter()
+        .filter(|one| one.outcome == ItemOutcome::Replayed)
+        .map(|one| (one.id, one.task_id))
+        .unzip();
+    let outcomes = looked
+        .into_iter()
+        .map(|one| (one.id, one.outcome))
+        .collect();
+    if replayed.is_empty() {
+        return Ok(outcomes);
+    }
+    sqlx::query!(
+        "update sync_queue q
+        set state = 'pending', retry_count = 0, next_retry_time = null,
+            wanted_version = m.current_version, priority = $2, edit_id = $3,
+            unsettled_version = case when q.edit_id is distinct from $3
+                and coalesce(q.unsettled_version, q.intent_version) is not null then 0
+                else q.unsettled_version end,
+            intent_version = case when q.edit_id is distinct from $3 then null
+                else q.intent_version end,
+            error_class = null, error_code = null, error_message = null,
+            change_sequence = next_change(k.place), modified_date = clock_timestamp()
+        from unnest($1::bigint[]) with ordinality k (id, place)
+        join sync_queue t on t.id = k.id
+        join sync_master_data m on m.id = t.master_data_id
+        where q.id = k.id",
         &tasks,
+        i16::from(replay::PRIORITY),
+        edit.map(|edit| edit.id),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update dead_letters set state = 'replaying', actor = $2, note = $3
+        where id = any($1::bigint[])",
+        &replayed,
         actor,
+        note,
     )
     .execute(&mut *connection)
     .await?;
     status::derive(connection, &masters).await?;
-    Ok(report(tasks.len() as u64))
+    Ok(outcomes)
 }
 
-pub(crate) async fn discard(
+/// See [`sluice_store::dead_letter::DeadLetterStore::replay_moved`].
+pub(super) async fn replay_moved(
+    pool: &PgPool,
+    connection_id: ConnectionId,
+    moved: &[DeadLetterRef],
+    actor: &str,
+) -> Result<u64> {
+    transaction!(pool, connection => moved_once(connection, connection_id, moved, actor).await)
+}
+
+/// The messages have left the queue, so the letters owe one again should they stay open.
+async fn moved_once(
+    connection: &mut PgConnection,
+    connection_id: ConnectionId,
+    moved: &[DeadLetterRef],
+    actor: &str,
+) -> Result<u64, Failure> {
+    let (ids, times): (Vec<i64>, Vec<_>) = moved.iter().map(|one| (one.id, one.died_at)).unzip();
+    let letters = sqlx::query!(
+        r#"select distinct d.id, d.organization_id
+        from unnest($1::bigint[], $2::timestamptz[]) k (id, died)
+        join dead_letters d on d.id = k.id and d.last_date = k.died
+        where d.connection_id = $3"#,
+        &ids,
+        &times,
+        connection_id.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let matching: Vec<i64> = letters.iter().map(|row| row.id).collect();
+    let outcomes = put_back(connection, &matching, None, actor, None).await?;
+    sqlx::query!(
+        "update dead_letters d set mirrored = false
+        from unnest($1::bigint[], $2::timestamptz[]) k (id, died)
+        where d.id = k.id and (d.state <> 'open' or d.last_date = k.died)
+            and d.connection_id = $3",
+        &ids,
+        &times,
+        connection_id.0,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let replayed = replayed(&outcomes);
+    if let (Some(row), 1..) = (letters.first(), replayed) {
+        let (event, detail) = (
+            "dead_letters.replayed",
+            format!("{replayed} moved to a work queue at the broker"),
+        );
+        log::write(connection, row.organization_id, actor, event, &detail).await?;
+    }
+    Ok(replayed)
+}
+
+pub(super) fn replayed(outcomes: &[(i64, ItemOutcome)]) -> u64 {
+    let replayed = outcomes
+        .iter()
+        .filter(|(_, outcome)| *outcome == ItemOutcome::Replayed);
+    replayed.count() as u64
+}
+
+pub(super) async fn discard(
     pool: &PgPool,
     filter: &DeadLetterFilter,
     actor: &str,
     reason: &str,
 ) -> Result<u64> {
-    transaction!(pool, connection => discard_once(connection, filter, actor, reason).await)
+    let Some(filter) = filter.open() else {
+        return Ok(0);
+    };
+    transaction!(pool, connection => discard_once(connection, &filter, actor, reason).await)
 }
 
 async fn discard_once(
@@ -133,37 +220,36 @@ async fn discard_once(
     actor: &str,
     reason: &str,
 ) -> Result<u64, Failure> {
-    let mut chosen = choose(connection, filter).await?;
-    chosen.replayable.append(&mut chosen.others);
-    let letters = chosen.replayable;
-    let masters: Vec<i64> = chosen.masters.into_iter().collect();
-    lock(connection, &masters).await?;
-    sqlx::query!(
-        "with dead as materialized (
-            select q.id
-            from dead_letters d join sync_queue q on q.id = d.task_id
-            where d.id = any($1::bigint[]) and d.state = 'open' and q.state = 'dead'
-            order by q.master_data_id, q.connection_id for no key update of q
-        ), numbered as (
-            select id, row_number() over () as place from dead
-        )
-        update sync_queue q
-        set state = 'cancelled', error_class = null, error_code = null, error_message = null,
-            change_sequence = next_change(n.place), modified_date = clock_timestamp()
-        from numbered n where q.id = n.id",
-        &letters,
-    )
-    .execute(&mut *connection)
-    .await?;
-    let done = sqlx::query!(
+    let letters = select(connection, filter, filter.limit).await?;
+    if letters.is_empty() {
+        return Ok(0);
+    }
+    let masters = hold(connection, &letters).await?;
+    // Those that are still open: somebody else may have replayed them meanwhile.
+    let tasks = sqlx::query_scalar!(
         "update dead_letters set state = 'discarded', actor = $2, note = $3
-        where id = any($1::bigint[]) and state = 'open'",
+        where id = any($1::bigint[]) and state = 'open' returning task_id",
         &letters,
         actor,
         reason,
     )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update sync_queue q
+        set state = 'cancelled', error_class = null, error_code = null, error_message = null,
+            change_sequence = next_change(k.place), modified_date = clock_timestamp()
+        from unnest($1::bigint[]) with ordinality k (id, place)
+        where q.id = k.id and q.state = 'dead'",
+        &tasks,
+    )
     .execute(&mut *connection)
     .await?;
     status::derive(connection, &masters).await?;
-    Ok(done.rows_affected())
+    let (event, detail) = (
+        "dead_letters.discarded",
+        format!("{}: {reason}", tasks.len()),
+    );
+    log::write(connection, filter.organization_id.0, actor, event, &detail).await?;
+    Ok(tasks.len() as u64)
 }

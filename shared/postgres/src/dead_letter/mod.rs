@@ -1,7 +1,12 @@
-//! Dead letters: looking at them. Writing is part of settling, handling is what people do.
+//! Dead letters: looking at them. Writing is part of settling; `handle` and `replay` are what
+//! people do.
 
-pub(crate) mod handle;
-pub(crate) mod mirror;
+mod count;
+mod handle;
+mod log;
+mod mirror;
+mod replay;
+mod store;
 pub(crate) mod write;
 
 use serde_json::Value;
@@ -9,7 +14,7 @@ use sluice_core::{
     ConnectionId, EntityType, ErrorClass, MasterId, OrganizationId, Result, TaskId, Timestamp,
 };
 use sluice_store::dead_letter::{
-    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState,
+    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState, PayloadEdit,
 };
 use sqlx::{PgConnection, PgPool};
 
@@ -42,63 +47,47 @@ struct Row {
     last_date: Timestamp,
     actor: Option<String>,
     note: Option<String>,
+    fingerprint: String,
     trace_id: Option<String>,
-    replayable: bool,
-}
-
-/// A dead letter, and whether its task is dead and still owes the newest version.
-struct Found {
-    letter: DeadLetter,
-    replayable: bool,
 }
 
 impl Row {
-    fn into_found(self) -> Result<Found> {
-        Ok(Found {
-            replayable: self.replayable,
-            letter: DeadLetter {
-                id: self.id,
-                organization_id: OrganizationId(self.organization_id),
-                connection_id: ConnectionId(self.connection_id),
-                target: self.target,
-                task_id: TaskId(self.task_id),
-                master_id: MasterId(self.master_data_id),
-                entity_type: self.entity_type.into(),
-                entity_id: self.entity_id,
-                version: self.version,
-                state: word(DeadLetterState::parse(&self.state))?,
-                class: class(&self.error_class)?,
-                code: self.error_code,
-                message: self.error_message,
-                http_status: self.http_status.map(count).transpose()?,
-                attempts: count(self.attempts)?,
-                first_at: self.first_date,
-                last_at: self.last_date,
-                actor: self.actor,
-                note: self.note,
-                trace_id: self.trace_id,
-            },
+    fn into_letter(self) -> Result<DeadLetter> {
+        Ok(DeadLetter {
+            id: self.id,
+            organization_id: OrganizationId(self.organization_id),
+            connection_id: ConnectionId(self.connection_id),
+            target: self.target,
+            task_id: TaskId(self.task_id),
+            master_id: MasterId(self.master_data_id),
+            entity_type: self.entity_type.into(),
+            entity_id: self.entity_id,
+            version: self.version,
+            state: word(DeadLetterState::parse(&self.state))?,
+            class: class(&self.error_class)?,
+            code: self.error_code,
+            message: self.error_message,
+            http_status: self.http_status.map(count).transpose()?,
+            attempts: count(self.attempts)?,
+            first_at: self.first_date,
+            last_at: self.last_date,
+            fingerprint: self.fingerprint,
+            actor: self.actor,
+            note: self.note,
+            trace_id: self.trace_id,
         })
     }
 }
 
-/// The one query over dead letters: newest first, below `filter.after`, at most `limit`.
-async fn matching(
+/// The one place that knows what a filter means: ids of what matches, newest first, below
+/// `filter.after`, at most `limit`.
+async fn select(
     connection: &mut PgConnection,
     filter: &DeadLetterFilter,
     limit: u32,
-) -> Result<Vec<Found>, Failure> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select d.id, d.organization_id, d.connection_id, d.target, d.task_id, d.master_data_id,
-            d.entity_type, d.entity_id, d.version, d.state, d.error_class, d.error_code,
-            d.error_message, d.http_status, d.attempts, d.first_date, d.last_date, d.actor, d.note,
-            d.trace_id,
-            q.state = 'dead' and coalesce(q.delivered_version, 0) < m.current_version
-                as "replayable!"
-        from dead_letters d
-        join sync_queue q on q.id = d.task_id
-        join sync_master_data m on m.id = d.master_data_id
+) -> Result<Vec<i64>, Failure> {
+    Ok(sqlx::query_scalar!(
+        "select d.id from dead_letters d
         where d.organization_id = $1
             and (cardinality($2::bigint[]) = 0 or d.id = any($2::bigint[]))
             and ($3::bigint is null or d.connection_id = $3)
@@ -109,7 +98,9 @@ async fn matching(
             and ($8::timestamptz is null or d.last_date < $8)
             and ($9::timestamptz is null or d.last_date >= $9)
             and ($10::bigint is null or d.id < $10)
-        order by d.id desc limit $11"#,
+            and ($11::text is null or d.entity_id = $11)
+            and ($12::text is null or d.fingerprint = $12)
+        order by d.id desc limit $13",
         filter.organization_id.0,
         &filter.ids,
         filter.connection_id.map(|id| id.0),
@@ -120,13 +111,29 @@ async fn matching(
         filter.before,
         filter.since,
         filter.after,
+        filter.entity_id,
+        filter.fingerprint,
         i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Newest first.
+async fn load(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadLetter>, Failure> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select id, organization_id, connection_id, target, task_id, master_data_id, entity_type,
+            entity_id, version, state, error_class, error_code, error_message, http_status,
+            attempts, first_date, last_date, actor, note, fingerprint, trace_id
+        from dead_letters where id = any($1::bigint[]) order by id desc",
+        ids,
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
-        .map(Row::into_found)
+        .map(Row::into_letter)
         .collect::<Result<_>>()?)
 }
 
@@ -134,12 +141,12 @@ pub(crate) async fn list(pool: &PgPool, filter: &DeadLetterFilter) -> Result<Dea
     let mut connection = pool.acquire().await.map_err(failed)?;
     let limit = filter.limit.clamp(1, PAGE);
     // One more than asked for tells whether there is a next page.
-    let mut items: Vec<DeadLetter> = matching(&mut connection, filter, limit + 1)
+    let ids = select(&mut connection, filter, limit + 1)
         .await
-        .map_err(Failure::into_error)?
-        .into_iter()
-        .map(|found| found.letter)
-        .collect();
+        .map_err(Failure::into_error)?;
+    let mut items = load(&mut connection, &ids)
+        .await
+        .map_err(Failure::into_error)?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = items.last().map(|letter| letter.id).filter(|_| more);
@@ -156,11 +163,14 @@ pub(crate) async fn detail(
         ids: vec![id],
         ..DeadLetterFilter::all(organization)
     };
-    let found = matching(&mut connection, &filter, 1)
+    let ids = select(&mut connection, &filter, 1)
+        .await
+        .map_err(Failure::into_error)?;
+    let letter = load(&mut connection, &ids)
         .await
         .map_err(Failure::into_error)?
         .pop();
-    let Some(Found { letter, .. }) = found else {
+    let Some(letter) = letter else {
         return Ok(None);
     };
     let data = sqlx::query_scalar!(
@@ -178,9 +188,36 @@ pub(crate) async fn detail(
         .map_err(Failure::into_error)?
         .remove(&task)
         .unwrap_or_default();
+    let edits = edits(&mut connection, letter.id)
+        .await
+        .map_err(Failure::into_error)?;
     Ok(Some(DeadLetterDetail {
         letter,
         data: data.unwrap_or_default(),
+        edits,
         attempts,
     }))
+}
+
+/// Newest first.
+async fn edits(connection: &mut PgConnection, letter: i64) -> Result<Vec<PayloadEdit>, Failure> {
+    let rows = sqlx::query!(
+        r#"select id, version, data as "data: Value", actor, note, created_date
+        from payload_edits where dead_letter_id = $1 order by id desc limit $2"#,
+        letter,
+        i64::from(PAGE),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| PayloadEdit {
+            id: row.id,
+            version: row.version,
+            data: row.data,
+            actor: row.actor,
+            note: row.note,
+            at: row.created_date,
+        })
+        .collect())
 }

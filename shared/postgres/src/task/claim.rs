@@ -119,7 +119,8 @@ async fn load(
     let rows = sqlx::query!(
         r#"select q.id, q.lease_epoch, q.organization_id, q.connection_id, q.priority,
             m.id as master_id, m.entity_type, m.entity_id, m.source_connection_id, m.source_system,
-            m.source_id, q.wanted_version as "version!", v.data_snapshot as "data: Value",
+            m.source_id, q.wanted_version as "version!",
+            coalesce(e.data, v.data_snapshot) as "data!: Value", e.id as "edit?",
             v.change_type = 'delete' as "deleted!",
             l.master_data_id is not null as "linked!", l.external_id as "external_id?",
             l.pushed_version as "pushed_version?", l.pushed_hash as "pushed_hash?",
@@ -139,6 +140,7 @@ async fn load(
         join sync_master_data m on m.id = q.master_data_id
         join data_versions v on v.master_data_id = m.id and v.version_number = q.wanted_version
         left join links l on l.master_data_id = m.id and l.connection_id = q.connection_id
+        left join payload_edits e on e.id = q.edit_id and e.version = q.wanted_version
         where q.id = any($1::bigint[])"#,
         ids,
     )
@@ -171,6 +173,7 @@ async fn load(
                 source_id: row.source_id,
                 version: row.version,
                 data: row.data,
+                edit: row.edit,
                 deleted: row.deleted,
                 parents: row.parents.map(parents).transpose()?.unwrap_or_default(),
                 link,

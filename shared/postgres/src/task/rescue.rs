@@ -74,7 +74,8 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
     })
 }
 
-/// Pulls, steps, log entries and idempotency keys go with their run. Attempts of a push stay while
+/// Pulls, steps, log entries and idempotency keys go with their run, letters' outcomes with their
+/// replay. Attempts of a push stay while
 /// a person may still have to judge them. A big clean-up is many small transactions.
 pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Result<u64> {
     const BATCH: i64 = 5_000;
@@ -125,8 +126,20 @@ pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Result<u64> {
         .await
         .map_err(failed)?
         .rows_affected();
-        removed += runs + attempts + log;
-        if runs + attempts + log == 0 {
+        // The items of a replay go with it, and can be many.
+        let replays = sqlx::query!(
+            "delete from replays where id = (
+                select min(id) from replays
+                where finished_date < clock_timestamp() - make_interval(secs => $1::float8)
+            )",
+            keep,
+        )
+        .execute(pool)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        removed += runs + attempts + log + replays;
+        if runs + attempts + log + replays == 0 {
             return Ok(removed);
         }
     }

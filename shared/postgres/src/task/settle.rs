@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sluice_core::{ConnectionId, MasterId, Result, TaskId, task::TaskState};
 use sluice_store::{
+    dead_letter::Buried,
     outcome::{Held, Outcome, settle as decide},
     task::{PushNext, PushSettlement},
 };
@@ -69,17 +70,10 @@ pub(super) async fn settle_once(
     Ok(answers)
 }
 
-fn dead<'a>(settled: &'a [Settled<'_>]) -> Vec<dead_letter::write::Buried<'a>> {
+fn dead<'a>(settled: &'a [Settled<'_>]) -> Vec<Buried<'a>> {
     settled
         .iter()
-        .filter_map(|one| {
-            Some(dead_letter::write::Buried {
-                task_id: one.held.id,
-                version: one.held.intent_version.unwrap_or(one.held.wanted_version),
-                attempts: one.outcome.dead_letter?,
-                attempt: &one.settlement.attempt,
-            })
-        })
+        .filter_map(|one| Buried::new(&one.held, one.settlement, &one.outcome))
         .collect()
 }
 

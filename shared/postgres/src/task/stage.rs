@@ -68,6 +68,7 @@ pub(crate) async fn stage(pool: &PgPool, quotas: &[StageQuota]) -> Result<Vec<Ta
                 connection_id: ConnectionId(row.connection_id),
                 priority: priority(row.priority)?,
                 traceparent: row.traceparent,
+                dead_letter: None,
             })
         })
         .collect::<Result<Vec<_>>>()?;

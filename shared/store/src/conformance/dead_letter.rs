@@ -7,12 +7,14 @@ use sluice_core::{
     task::{AttemptOutcome, TaskKind, TaskState},
 };
 
-use super::sql::{
-    LOCATION, LONG, REQUEST, SqlFixture, World, location, request, routes, settlement,
+use super::{
+    replay::{kill_all, letters, replay_all},
+    sql::{LOCATION, LONG, REQUEST, SqlFixture, World, location, request, routes, settlement},
 };
 use crate::{
-    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterState, ReplayReport},
+    dead_letter::{DeadLetterFilter, DeadLetterState, Mirrored},
     master::SyncStatus,
+    replay::SkipCounts,
     task::PushNext,
 };
 
@@ -34,6 +36,8 @@ macro_rules! dead_letter_suite {
                 a_discarded_task_is_cancelled,
                 dead_letters_of_another_organization_are_left_alone,
                 references_are_owed_until_they_are_mirrored,
+                the_mirror_knows_what_a_queue_should_hold,
+                letters_are_counted_by_cause,
             ]
         );
     };
@@ -56,17 +60,12 @@ pub async fn an_exhausted_task_is_one_dead_letter_and_can_be_replayed(
         assert_eq!(letters[0].class, ErrorClass::Validation);
         assert_eq!((letters[0].version, letters[0].attempts), (1, 1));
         assert!(w.claim_all().await.is_empty());
-        let one = ReplayReport {
-            matched: 1,
-            replayed: 1,
-            skipped: 0,
-        };
-        let dry = w.tasks.replay_dead_letters(&filter, "ann", true).await;
-        assert_eq!(dry.unwrap(), one);
-        let wet = w.tasks.replay_dead_letters(&filter, "ann", false).await;
-        assert_eq!(wet.unwrap(), one);
-        let again = w.tasks.replay_dead_letters(&filter, "ann", false).await;
-        assert_eq!(again.unwrap(), ReplayReport::default());
+        let dry = w.tasks.preview_replay(&filter).await.unwrap();
+        assert_eq!((dry.matched, dry.replayable), (1, 1));
+        let wet = replay_all(&w, &filter).await.replay;
+        assert_eq!((wet.matched, wet.replayed, wet.skipped), (1, 1, 0));
+        let again = replay_all(&w, &filter).await.replay;
+        assert_eq!((again.matched, again.replayed), (0, 0));
     }
     let task = w.claim_single().await;
     assert!(w.deliver(&task).await);
@@ -75,17 +74,6 @@ pub async fn an_exhausted_task_is_one_dead_letter_and_can_be_replayed(
     assert_eq!(letters[0].actor.as_deref(), Some("ann"));
     let history = w.history(LOCATION, "p1").await;
     assert_eq!(history.pushes[0].state, TaskState::Completed);
-}
-
-async fn letters(w: &World, filter: &DeadLetterFilter) -> Vec<DeadLetter> {
-    w.tasks.dead_letters(filter).await.unwrap().items
-}
-
-/// Everything that is pending for `one` dies of this class.
-async fn kill_all(w: &World, class: ErrorClass) {
-    for task in w.claim_all().await {
-        assert!(w.fail(&task, class, PushNext::Dead).await);
-    }
 }
 
 /// With attempts 0; the dead letter is on its way, and resolved by the delivery.
@@ -106,8 +94,7 @@ pub async fn a_new_version_revives_a_dead_task(fixture: Arc<dyn SqlFixture>) {
     assert!(w.claim_all().await.is_empty());
     w.apply_one(location("p1", 2, 200)).await;
     assert_eq!(letters(&w, &all).await[0].state, DeadLetterState::Replaying);
-    let nothing = w.tasks.replay_dead_letters(&all, "ann", false).await;
-    assert_eq!(nothing.unwrap(), ReplayReport::default());
+    assert_eq!(replay_all(&w, &all).await.replay.matched, 0);
     let task = w.claim_single().await;
     assert_eq!((task.version, task.retry_count), (2, 0));
     assert!(w.deliver(&task).await);
@@ -293,23 +280,14 @@ pub async fn filters_select(fixture: Arc<dyn SqlFixture>) {
     ];
     for (filter, expected) in cases {
         assert_eq!(letters(&w, &filter).await.len(), expected, "{filter:?}");
-        let report = w
-            .tasks
-            .replay_dead_letters(&filter, "ann", true)
-            .await
-            .unwrap();
-        assert_eq!(report.matched, expected as u64, "{filter:?}");
+        let preview = w.tasks.preview_replay(&filter).await.unwrap();
+        assert_eq!(preview.matched, expected as u64, "{filter:?}");
     }
     let some = DeadLetterFilter {
         class: Some(ErrorClass::Conflict),
         ..all()
     };
-    let report = w
-        .tasks
-        .replay_dead_letters(&some, "ann", false)
-        .await
-        .unwrap();
-    assert_eq!(report.replayed, 1);
+    assert_eq!(replay_all(&w, &some).await.replay.replayed, 1);
     assert_eq!(w.claim_single().await.entity_type.as_str(), REQUEST);
 }
 
@@ -353,15 +331,17 @@ pub async fn what_cannot_be_replayed_is_skipped(fixture: Arc<dyn SqlFixture>) {
         .execute("update sync_queue set delivered_version = 1 where id = (select max(id) from sync_queue)")
         .await;
     let all = DeadLetterFilter::all(w.organization);
-    let expected = ReplayReport {
-        matched: 3,
-        replayed: 1,
-        skipped: 2,
+    let preview = w.tasks.preview_replay(&all).await.unwrap();
+    assert_eq!((preview.matched, preview.replayable), (3, 1));
+    let skipped = SkipCounts {
+        on_its_way: 1,
+        delivered: 1,
+        ..SkipCounts::default()
     };
-    for dry_run in [true, false] {
-        let report = w.tasks.replay_dead_letters(&all, "ann", dry_run).await;
-        assert_eq!(report.unwrap(), expected);
-    }
+    assert_eq!(preview.skipped, skipped);
+    let detail = replay_all(&w, &all).await;
+    assert_eq!((detail.replay.replayed, detail.replay.skipped), (1, 2));
+    assert_eq!((detail.skipped_because, detail.on_their_way), (skipped, 1));
     let open = DeadLetterFilter {
         state: Some(DeadLetterState::Open),
         ..all
@@ -399,8 +379,7 @@ pub async fn a_discarded_task_is_cancelled(fixture: Arc<dyn SqlFixture>) {
     let history = w.history(LOCATION, "p1").await;
     assert_eq!(history.pushes[0].state, TaskState::Cancelled);
     assert_eq!(history.record.sync_status, SyncStatus::Synced);
-    let report = w.tasks.replay_dead_letters(&one, "ann", false).await;
-    assert_eq!(report.unwrap(), ReplayReport::default());
+    assert_eq!(replay_all(&w, &one).await.replay.matched, 0);
     // A new version is wanted all the same; the other one is still open.
     w.apply_one(location("p1", 2, 200)).await;
     assert_eq!(w.claim_single().await.version, 2);
@@ -421,8 +400,16 @@ pub async fn dead_letters_of_another_organization_are_left_alone(fixture: Arc<dy
     assert!(letters(&w, &theirs).await.is_empty());
     let detail = w.tasks.dead_letter(w.other, mine[0].id).await.unwrap();
     assert!(detail.is_none());
-    let report = w.tasks.replay_dead_letters(&theirs, "eve", false).await;
-    assert_eq!(report.unwrap(), ReplayReport::default());
+    let preview = w.tasks.preview_replay(&theirs).await.unwrap();
+    assert_eq!(preview.matched, 0);
+    assert_eq!(replay_all(&w, &theirs).await.replay.matched, 0);
+    assert!(
+        w.tasks
+            .dead_letter_groups(&theirs)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let discarded = w.tasks.discard_dead_letters(&theirs, "eve", "").await;
     assert_eq!(discarded.unwrap(), 0);
     assert_eq!(
@@ -461,10 +448,78 @@ pub async fn references_are_owed_until_they_are_mirrored(fixture: Arc<dyn SqlFix
     );
     // Dead again after a replay: a reference again.
     let all = DeadLetterFilter::all(w.organization);
-    w.tasks
-        .replay_dead_letters(&all, "ann", false)
-        .await
-        .unwrap();
+    replay_all(&w, &all).await;
     kill_all(&w, ErrorClass::Validation).await;
     assert_eq!(w.tasks.unmirrored_dead_letters(10).await.unwrap().len(), 3);
+}
+
+/// O6: the mirror can tell what the queue should hold, and begin anew.
+pub async fn the_mirror_knows_what_a_queue_should_hold(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply((0..3).map(|n| location(&format!("p{n}"), n, 100)).collect())
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    assert_eq!(w.tasks.mirrored_dead_letters().await.unwrap(), []);
+    let owed = w.tasks.unmirrored_dead_letters(10).await.unwrap();
+    let ids: Vec<_> = owed.iter().map(|one| one.id).collect();
+    w.tasks.mark_dead_letters_mirrored(&ids).await.unwrap();
+    let one = DeadLetterFilter {
+        ids: vec![ids[0]],
+        ..DeadLetterFilter::all(w.organization)
+    };
+    let done = w.tasks.discard_dead_letters(&one, "ann", "a test").await;
+    assert_eq!(done.unwrap(), 1);
+    let held = Mirrored {
+        connection_id: w.one,
+        open: 2,
+        closed: 1,
+    };
+    assert_eq!(w.tasks.mirrored_dead_letters().await.unwrap(), [held]);
+    w.tasks.forget_mirrored(w.lessen).await.unwrap();
+    assert_eq!(w.tasks.mirrored_dead_letters().await.unwrap(), [held]);
+    w.tasks.forget_mirrored(w.one).await.unwrap();
+    assert_eq!(w.tasks.mirrored_dead_letters().await.unwrap(), []);
+    let owed = w.tasks.unmirrored_dead_letters(10).await.unwrap();
+    assert_eq!(owed.len(), 2, "the closed one needs none");
+}
+
+/// Letters are counted in SQL, by cause and by class, however many there are.
+pub async fn letters_are_counted_by_cause(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply((0..3).map(|n| location(&format!("p{n}"), n, 100)).collect())
+        .await;
+    kill_all(&w, ErrorClass::Validation).await;
+    w.apply_one(location("p9", 1, 100)).await;
+    kill_all(&w, ErrorClass::Timeout).await;
+    let all = DeadLetterFilter::all(w.organization);
+    let groups = w.tasks.dead_letter_groups(&all).await.unwrap();
+    let counts: Vec<_> = groups.iter().map(|one| (one.class, one.count)).collect();
+    assert_eq!(
+        counts,
+        [(ErrorClass::Validation, 3), (ErrorClass::Timeout, 1)]
+    );
+    assert_eq!(groups[0].message, "the target said no");
+    let cause = DeadLetterFilter {
+        fingerprint: Some(groups[0].fingerprint.clone()),
+        ..all.clone()
+    };
+    assert_eq!(letters(&w, &cause).await.len(), 3);
+    let record = DeadLetterFilter {
+        entity_id: Some("yardi:p9".into()),
+        ..all
+    };
+    assert_eq!(letters(&w, &record).await.len(), 1);
+    let mut open = w.tasks.open_dead_letters().await.unwrap();
+    open.sort_by_key(|one| one.class);
+    let counts: Vec<_> = open
+        .iter()
+        .map(|one| (one.organization_id, one.connection_id, one.class, one.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            (w.organization, w.one, ErrorClass::Timeout, 1),
+            (w.organization, w.one, ErrorClass::Validation, 3)
+        ]
+    );
 }

@@ -10,6 +10,7 @@ pub mod master;
 pub mod master_wants;
 pub mod raw;
 pub mod raw_records;
+pub mod replay;
 pub mod run;
 pub mod run_pull;
 pub mod sql;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sluice_core::{ErrorClass, TaskId, record::RecordRef, task::PushAction};
 
+use super::replay::replay_all;
 use super::sql::{
     LONG, REQUEST, SqlFixture, World, delivered, failed, gone, ids, location, location_ref,
     request, settlement,
@@ -191,11 +192,7 @@ impl Day {
             .execute("update sync_queue set lease_until = created_date where state = 'running'")
             .await;
         let all = DeadLetterFilter::all(self.w.organization);
-        self.w
-            .tasks
-            .replay_dead_letters(&all, "ann", false)
-            .await
-            .unwrap();
+        replay_all(&self.w, &all).await;
         // A round for what is pending, one for the children that it releases, and one in reserve.
         for _ in 0..3 {
             self.rescue().await;

@@ -1,0 +1,113 @@
+//! [`DeadLetterStore`] on PostgreSQL, method by method.
+
+use async_trait::async_trait;
+use sluice_core::{ConnectionId, OrganizationId, Result, message::DeadLetterRef};
+use sluice_store::{
+    dead_letter::{
+        Change, DeadLetterDetail, DeadLetterFilter, DeadLetterGroup, DeadLetterPage,
+        DeadLetterStore, Mirrored, OpenDeadLetters, UnmirroredDeadLetter,
+    },
+    replay::{
+        NewReplay, Replay, ReplayDetail, ReplayPreview, ReplayQuery, ReplayState, StartedReplay,
+    },
+};
+
+use super::{count, handle, log, mirror, replay};
+use crate::PostgresSql;
+
+#[async_trait]
+impl DeadLetterStore for PostgresSql {
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
+        super::list(&self.pool, filter).await
+    }
+
+    async fn dead_letter(
+        &self,
+        organization: OrganizationId,
+        id: i64,
+    ) -> Result<Option<DeadLetterDetail>> {
+        super::detail(&self.pool, organization, id).await
+    }
+
+    async fn dead_letter_groups(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterGroup>> {
+        count::groups(&self.pool, filter).await
+    }
+
+    async fn open_dead_letters(&self) -> Result<Vec<OpenDeadLetters>> {
+        count::open(&self.pool).await
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        actor: &str,
+        reason: &str,
+    ) -> Result<u64> {
+        handle::discard(&self.pool, filter, actor, reason).await
+    }
+
+    async fn start_replay(&self, new: &NewReplay) -> Result<StartedReplay> {
+        replay::start(&self.pool, new).await
+    }
+
+    async fn preview_replay(&self, filter: &DeadLetterFilter) -> Result<ReplayPreview> {
+        replay::preview(&self.pool, filter).await
+    }
+
+    async fn work_replay(&self, most: u32) -> Result<Option<u64>> {
+        replay::work(&self.pool, most).await
+    }
+
+    async fn replays(&self, query: &ReplayQuery) -> Result<Vec<Replay>> {
+        replay::list(&self.pool, query).await
+    }
+
+    async fn replay(&self, organization: OrganizationId, id: i64) -> Result<Option<ReplayDetail>> {
+        replay::detail(&self.pool, organization, id).await
+    }
+
+    async fn change_replay(
+        &self,
+        organization: OrganizationId,
+        id: i64,
+        to: ReplayState,
+        actor: &str,
+        note: &str,
+    ) -> Result<Replay> {
+        replay::change(&self.pool, organization, id, to, actor, note).await
+    }
+
+    async fn replay_moved(
+        &self,
+        connection: ConnectionId,
+        moved: &[DeadLetterRef],
+        actor: &str,
+    ) -> Result<u64> {
+        handle::replay_moved(&self.pool, connection, moved, actor).await
+    }
+
+    async fn unmirrored_dead_letters(&self, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
+        mirror::unmirrored(&self.pool, limit).await
+    }
+
+    async fn mark_dead_letters_mirrored(&self, ids: &[i64]) -> Result<()> {
+        mirror::mark(&self.pool, ids).await
+    }
+
+    async fn mirrored_dead_letters(&self) -> Result<Vec<Mirrored>> {
+        mirror::mirrored(&self.pool).await
+    }
+
+    async fn forget_mirrored(&self, connection: ConnectionId) -> Result<()> {
+        mirror::forget(&self.pool, connection).await
+    }
+
+    async fn changes(
+        &self,
+        organization: OrganizationId,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Change>> {
+        log::read(&self.pool, organization, after, limit).await
+    }
+}
