@@ -1,9 +1,6 @@
 //! Timers: lost work comes back, runs move on, gauges are set, old rows go.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use chrono::Utc;
 use sluice_core::{Result, message::QueueKind};
@@ -11,10 +8,7 @@ use sluice_runtime::{
     Shutdown, metrics as names,
     pace::{Again, Pace},
 };
-use sluice_store::{
-    dead_letter::{DeadLetterFilter, DeadLetterState},
-    task::RescueSettings,
-};
+use sluice_store::task::RescueSettings;
 
 use crate::{Orchestrator, quota};
 
@@ -115,7 +109,7 @@ pub(crate) async fn measure(context: &Orchestrator, shutdown: &Shutdown) {
 struct Gauges {
     tasks: HashMap<(String, &'static str), f64>,
     oldest: HashMap<String, f64>,
-    dead: HashMap<String, f64>,
+    dead: HashMap<(String, &'static str), f64>,
     blocked: HashMap<String, (f64, f64)>,
 }
 
@@ -149,9 +143,10 @@ async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
             .entry((queue, backlog.state.as_str()))
             .or_default() += backlog.count as f64;
     }
-    for (organization, _) in &context.catalogue.organizations {
-        for (target, count) in open_dead_letters(context, *organization).await? {
-            gauges.dead.insert(target, count);
+    for open in context.backends.tasks.open_dead_letters().await? {
+        if let Some(target) = context.catalogue.connection_by_id(open.connection_id) {
+            let key = (target.spec.name.clone(), open.class.as_str());
+            *gauges.dead.entry(key).or_default() += open.count as f64;
         }
     }
     for total in context.backends.tasks.blocked_totals().await? {
@@ -172,26 +167,15 @@ async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
     for (queue, value) in &gauges.oldest {
         metrics::gauge!(names::QUEUE_OLDEST, "queue" => queue.clone()).set(*value);
     }
-    for (target, value) in &gauges.dead {
-        metrics::gauge!(names::DEAD_LETTERS, "target" => target.clone()).set(*value);
+    for ((target, class), value) in &gauges.dead {
+        metrics::gauge!(
+            names::DEAD_LETTERS,
+            "target" => target.clone(),
+            "error_class" => *class
+        )
+        .set(*value);
     }
     Ok(())
-}
-
-/// Open dead letters by target. The newest thousand are counted; more is the same alarm.
-async fn open_dead_letters(
-    context: &Orchestrator,
-    organization: sluice_core::OrganizationId,
-) -> Result<BTreeMap<String, f64>> {
-    let filter = DeadLetterFilter {
-        state: Some(DeadLetterState::Open),
-        ..DeadLetterFilter::all(organization)
-    };
-    let mut counts = BTreeMap::new();
-    for letter in context.backends.tasks.dead_letters(&filter).await?.items {
-        *counts.entry(letter.target).or_default() += 1.0;
-    }
-    Ok(counts)
 }
 
 /// Removes expired raw documents and old history.

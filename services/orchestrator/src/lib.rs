@@ -1,14 +1,17 @@
 //! Keeps work moving: stages due tasks and publishes their references, brings back what was lost,
-//! advances runs, mirrors states to where people look for them, and clears away what is old.
+//! advances runs, works off replays, mirrors states to where people look for them, and clears away
+//! what is old.
 //!
 //! Nothing here is needed for correctness of a single task: the SQL rows say what is owed, and
 //! any number of replicas may run these loops at once (promises M2, C2).
 
+mod dead_letters;
 pub mod dependency;
 mod housekeeping;
 mod mirror;
 pub mod plan;
 pub mod quota;
+pub mod replay;
 mod stage;
 
 use std::{sync::Arc, time::Duration};
@@ -43,6 +46,9 @@ pub struct Settings {
     pub rescue_interval: Duration,
     /// A staged task that nobody claimed for this long has lost its message. Default 5 minutes.
     pub staged_for: Duration,
+    /// Pause between two looks whether the broker's dead-letter queues hold what they should; one
+    /// that does not for longer is filled anew. Default 5 s.
+    pub mirror_interval: Duration,
     /// Closed runs and their history are kept this long. Default 90 days.
     pub keep: Duration,
 }
@@ -55,6 +61,7 @@ impl Default for Settings {
             queue_depth: 2_000,
             rescue_interval: Duration::from_millis(500),
             staged_for: Duration::from_secs(300),
+            mirror_interval: Duration::from_secs(5),
             keep: Duration::from_secs(90 * 24 * 3600),
         }
     }
@@ -75,8 +82,9 @@ pub async fn run(context: Orchestrator, shutdown: Shutdown) -> Result<()> {
         tokio::join!(
             stage::run(&context, &shutdown),
             mirror::outbound(&context, &shutdown),
-            mirror::dead_letters(&context, &shutdown),
+            dead_letters::run(&context, &shutdown),
             dependency::run(&context, &shutdown),
+            replay::run(&context, &shutdown),
             housekeeping::rescue(&context, &shutdown),
             housekeeping::advance(&context, &shutdown),
             housekeeping::measure(&context, &shutdown),

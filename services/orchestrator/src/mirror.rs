@@ -1,34 +1,27 @@
-//! Mirrors: what SQL knows is shown where people look for it, as states of raw records and as
-//! messages in the broker's dead-letter queues. A mirror may lag; it is never read as truth.
+//! The mirror of push states in the raw store: what SQL knows is shown where people look for it. It
+//! may lag; it is never read as truth.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
-use sluice_core::{
-    Result,
-    message::{QueueKind, QueueName},
-    task::TaskState,
-};
+use sluice_core::{Result, task::TaskState};
 use sluice_runtime::{
     Shutdown,
     failpoint::{self, Point},
     pace::{Again, Pace},
 };
 use sluice_store::{
-    broker::{Outgoing, Published},
     raw::{OutboundMark, OutboundState},
     task::OutboundChange,
 };
 
-use crate::{Orchestrator, quota};
+use crate::Orchestrator;
 
 /// The reader's name in the store of cursors.
 const READER: &str = "raw-outbound";
 const CHANGES_AT_ONCE: u32 = 1_000;
-const LETTERS_AT_ONCE: u32 = 500;
 /// The reader goes over the changes of this time once more: sequence numbers are given before
 /// their transactions commit, so a late commit can appear behind the cursor, and a raw record can
 /// be stored after its push was settled.
@@ -51,8 +44,8 @@ pub(crate) async fn outbound(context: &Orchestrator, shutdown: &Shutdown) {
     }
 }
 
-/// Nobody acts on the mirror, so it may look less often than the stager.
-const MIRROR_IDLE: Duration = Duration::from_millis(500);
+/// Nobody acts on a mirror, so it may look less often than the stager.
+pub(crate) const MIRROR_IDLE: Duration = Duration::from_millis(500);
 
 /// Where the reader stands, and where it stood.
 #[derive(Debug)]
@@ -164,78 +157,6 @@ fn outbound_state(state: TaskState) -> OutboundState {
             OutboundState::Pending
         }
     }
-}
-
-/// Publishes a reference for each new dead letter until shutdown (promise O6).
-pub(crate) async fn dead_letters(context: &Orchestrator, shutdown: &Shutdown) {
-    let queues: BTreeMap<_, _> = context
-        .catalogue
-        .connections
-        .iter()
-        .filter_map(|connection| {
-            let queue = quota::queue(&context.catalogue, connection, QueueKind::Dead)?;
-            Some((connection.id, queue))
-        })
-        .collect();
-    let mut pace = Pace::new(
-        "dead-letter-mirror",
-        shutdown,
-        context.settings.idle.max(MIRROR_IDLE),
-    );
-    loop {
-        let outcome = mirror_dead_letters(context, &queues).await;
-        if !pace.next(outcome).await {
-            return;
-        }
-    }
-}
-
-async fn mirror_dead_letters(
-    context: &Orchestrator,
-    queues: &BTreeMap<sluice_core::ConnectionId, QueueName>,
-) -> Result<Again> {
-    let tasks = &context.backends.tasks;
-    let letters = tasks.unmirrored_dead_letters(LETTERS_AT_ONCE).await?;
-    let now = Utc::now();
-    let (ids, messages): (Vec<_>, Vec<_>) = letters
-        .iter()
-        .filter_map(|letter| {
-            let queue = queues.get(&letter.reference.connection_id)?.clone();
-            let message = Outgoing {
-                queue,
-                message_id: format!("dead-{}", letter.id),
-                body: letter.reference.to_json(now),
-                traceparent: letter.reference.traceparent.clone(),
-            };
-            Some((letter.id, message))
-        })
-        .unzip();
-    if messages.is_empty() {
-        return Ok(Again::Later);
-    }
-    let results = context.backends.broker.publish(&messages).await?;
-    failpoint::reach(Point::OrchestratorMirrored).await;
-    let mut mirrored = Vec::new();
-    let mut missing: Vec<QueueName> = Vec::new();
-    for ((id, message), result) in ids.iter().zip(&messages).zip(results) {
-        match result {
-            Published::Confirmed => mirrored.push(*id),
-            Published::Unroutable if !missing.contains(&message.queue) => {
-                missing.push(message.queue.clone());
-            }
-            Published::Unroutable | Published::Unknown => {}
-        }
-    }
-    tasks.mark_dead_letters_mirrored(&mirrored).await?;
-    if !missing.is_empty() {
-        context.backends.broker.declare(&missing).await?;
-    }
-    // A full page of letters for connections that are gone must not spin.
-    Ok(if mirrored.len() >= LETTERS_AT_ONCE as usize {
-        Again::Now
-    } else {
-        Again::Later
-    })
 }
 
 #[cfg(test)]

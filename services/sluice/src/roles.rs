@@ -271,6 +271,7 @@ fn management(settings: &Settings, catalogue: &Catalogue) -> Result<Management> 
     });
     Ok(Management {
         tokens: Tokens(tokens.collect::<Result<_>>()?),
+        schemas: Arc::new(Schemas::shipped()?),
     })
 }
 

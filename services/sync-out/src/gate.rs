@@ -60,12 +60,19 @@ pub fn decide(
 }
 
 /// The key under which a target that knows such keys does a create once: the same for every try
-/// of one version whose outcome is in doubt, and another one after a refusal, because a target may
+/// of one version whose outcome is in doubt; another one for data that somebody edited, and after a
+/// refusal, because a target may
 /// repeat what it said to a key without looking at the record again (promise O1). An update or deletion may follow a create of the same version whose answer was
 /// lost, and is another request, which no target takes under the create's key; repeating one is
 /// harmless, so each claim has its own.
 pub fn idempotency_key(task: &PushTask, operation: PushOperation) -> String {
-    let key = format!("{}-{}-{}", task.master_id, task.connection_id, task.version);
+    let edit = task
+        .edit
+        .map_or_else(String::new, |edit| format!("e{edit}"));
+    let key = format!(
+        "{}-{}-{}{edit}",
+        task.master_id, task.connection_id, task.version
+    );
     match operation {
         PushOperation::Create if task.refusal_count == 0 => key,
         PushOperation::Create => format!("{key}-r{}", task.refusal_count),
@@ -101,6 +108,7 @@ pub(crate) mod tests {
             source_id: id.to_string(),
             version: 3,
             data: json!({}),
+            edit: None,
             deleted: false,
             parents: Vec::new(),
             link: None,
@@ -159,6 +167,11 @@ pub(crate) mod tests {
             assert_ne!(create, key(1, operation));
             assert_ne!(key(1, operation), key(2, operation));
         }
+        let edited = PushTask {
+            edit: Some(7),
+            ..task(1, "Location")
+        };
+        assert_ne!(create, idempotency_key(&edited, PushOperation::Create));
     }
 
     proptest! {

@@ -10,20 +10,20 @@ use std::{
 };
 
 use sluice_core::{
-    QueueClass, Result, TaskId,
-    message::{QueueName, TaskRef},
+    ConnectionId, QueueClass, Result, TaskId,
+    message::{DeadLetterRef, QueueName, TaskRef},
 };
 use sluice_runtime::{
     Shutdown,
     pace::{Again, Pace},
 };
-use sluice_store::{Broker, broker::Delivery};
+use sluice_store::{Broker, TaskStore, broker::Delivery};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
 
-use crate::picker::Picker;
+use crate::{moved, picker::Picker};
 
 /// Messages taken over in one step.
 const AT_ONCE: usize = 500;
@@ -166,9 +166,20 @@ impl Desk {
     }
 }
 
+/// Messages that name no task to be done now, by tag.
+#[derive(Default)]
+struct Taken {
+    unreadable: Vec<u64>,
+    /// References of dead letters: somebody wants them replayed.
+    moved: Vec<(u64, DeadLetterRef)>,
+}
+
 /// One class's consumer.
 pub(crate) struct Intake {
     pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) tasks: Arc<dyn TaskStore>,
+    /// The target.
+    pub(crate) connection: ConnectionId,
     pub(crate) queue: QueueName,
     pub(crate) class: QueueClass,
     pub(crate) prefetch: u16,
@@ -221,9 +232,18 @@ impl Intake {
                     if deliveries.is_empty() {
                         return Ok(());
                     }
-                    let unreadable = self.take_in(number, &deliveries);
-                    if !unreadable.is_empty() {
-                        consumer.ack(&unreadable).await;
+                    let taken = self.take_in(number, &deliveries);
+                    if !taken.unreadable.is_empty() {
+                        consumer.ack(&taken.unreadable).await;
+                    }
+                    let (tags, moved): (Vec<_>, Vec<_>) = taken.moved.into_iter().unzip();
+                    if moved.is_empty() {
+                        continue;
+                    }
+                    let tasks = &*self.tasks;
+                    match moved::replay(tasks, self.connection, &moved, &self.shutdown).await {
+                        true => consumer.ack(&tags).await,
+                        false => consumer.release(&tags).await,
                     }
                 }
                 () = self.shutdown.soft.cancelled(), if taking => taking = false,
@@ -231,28 +251,31 @@ impl Intake {
         }
     }
 
-    /// Puts references into the inbox; returns the tags of messages that are none.
-    fn take_in(&self, consumer: u64, deliveries: &[Delivery]) -> Vec<u64> {
-        let mut unreadable = Vec::new();
+    /// Puts references into the inbox; returns what does not belong there.
+    fn take_in(&self, consumer: u64, deliveries: &[Delivery]) -> Taken {
+        let mut taken = Taken::default();
         let mut ready = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             match TaskRef::from_json(&delivery.body) {
-                Ok(reference) => ready.push(Ready {
-                    task_id: reference.task_id,
-                    ticket: Ticket {
-                        class: self.class,
-                        consumer,
-                        tag: delivery.tag,
-                    },
-                }),
+                Ok(reference) => match reference.dead_letter {
+                    Some(letter) => taken.moved.push((delivery.tag, letter)),
+                    None => ready.push(Ready {
+                        task_id: reference.task_id,
+                        ticket: Ticket {
+                            class: self.class,
+                            consumer,
+                            tag: delivery.tag,
+                        },
+                    }),
+                },
                 Err(error) => {
                     tracing::warn!(queue = %self.queue, error = error.chain(), "message dropped");
-                    unreadable.push(delivery.tag);
+                    taken.unreadable.push(delivery.tag);
                 }
             }
         }
         self.inbox.put(self.class, ready);
-        unreadable
+        taken
     }
 }
 

@@ -12,6 +12,7 @@ mod deliver;
 pub mod gate;
 pub mod group;
 mod inbox;
+mod moved;
 pub mod outcome;
 pub mod picker;
 mod settle;

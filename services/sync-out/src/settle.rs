@@ -82,6 +82,10 @@ impl Settled {
             "error_class" => class
         )
         .increment(1);
+        if next == PushNext::Dead {
+            metrics::counter!(names::DEAD_LETTERED, "target" => name(), "error_class" => class)
+                .increment(1);
+        }
         if matches!(next, PushNext::Retry { .. }) {
             metrics::counter!(
                 names::RETRIES,

@@ -55,6 +55,8 @@ pub(crate) async fn run(
     for (class, orders) in QueueClass::ALL.into_iter().zip(orders) {
         let intake = Intake {
             broker: context.backends.broker.clone(),
+            tasks: context.backends.tasks.clone(),
+            connection: target.connection.id,
             queue: push_queue(&target, class),
             class,
             prefetch: window.prefetch,

@@ -47,8 +47,11 @@ metrics! {
     LEASES_LOST: Counter = "sluice_leases_lost_total";
     /// Attempts that ended in another try. Labels: queue, error_class.
     RETRIES: Counter = "sluice_retries_total";
-    /// Dead letters that wait for a person. Labels: target.
+    /// Dead letters that wait for a person. Labels: target, error_class.
     DEAD_LETTERS: Gauge = "sluice_dead_letters";
+    /// Pushes given up: new dead letters, and replayed ones that died again. Labels: target,
+    /// error_class.
+    DEAD_LETTERED: Counter = "sluice_dead_lettered_total";
     /// Open connections to a store. Labels: state (idle, used).
     DATABASE_CONNECTIONS: Gauge = "sluice_database_connections";
     /// Seconds of one call to an external system. Labels: target.

@@ -325,9 +325,8 @@ pub enum PushNext {
     Snooze {
         after: Duration,
     },
-    /// Waits, without using an attempt or leaving an attempt row, until this record is linked at
-    /// the target; nothing was sent. A newer version makes the task pending too, because its
-    /// parents may be others.
+    /// Waits, without an attempt, until this record is linked at the target; nothing was sent. A
+    /// newer version makes the task pending too, because its parents may be others.
     Blocked {
         on: RecordRef,
     },
@@ -457,15 +456,13 @@ pub trait TaskStore: DeadLetterStore {
         stream: &str,
     ) -> Result<Vec<StreamState>>;
 
-    // Unknown outcomes
+    // What waits for a person or a parent
 
     /// Pushes that wait for a person to say whether they were carried out.
     async fn unknown_pushes(&self, query: &UnknownQuery) -> Result<Vec<UnknownPush>>;
 
     /// Settles one of them; who did it, and why, is kept as an attempt and in the activity log.
-    ///
-    /// # Errors
-    /// `task_not_unknown` (also another organization's).
+    /// `task_not_unknown` (also another organization's) when it is none.
     async fn settle_unknown(
         &self,
         organization: OrganizationId,
@@ -474,8 +471,6 @@ pub trait TaskStore: DeadLetterStore {
         actor: &str,
         reason: &str,
     ) -> Result<()>;
-
-    // Dependencies
 
     /// Which records block most.
     async fn blockers(&self, query: &BlockerQuery) -> Result<Vec<Blocker>>;

@@ -13,6 +13,7 @@ mod floor_in;
 mod floor_out;
 mod measure;
 mod product;
+mod replay;
 mod scripts;
 mod stage;
 mod suite;
@@ -58,6 +59,13 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Backend::Servers)]
         backend: Backend,
     },
+    /// Dead letters replayed: from the order to the last settled row
+    Replay {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        #[arg(long, value_enum, default_value_t = Backend::Servers)]
+        backend: Backend,
+    },
     #[command(hide = true)]
     ServeSource { records: u64 },
     #[command(hide = true)]
@@ -82,6 +90,7 @@ fn main() -> Outcome {
                 script_records,
             } => suite::all(records, &backend, (!no_scripts).then_some(script_records)).await,
             Command::Memory { backend } => suite::memory(backend).await,
+            Command::Replay { records, backend } => suite::replay(records, backend).await,
             Command::ServeSource { records } => stage::serve_source(records).await,
             Command::ServeTarget => stage::serve_target().await,
             Command::Part(part) => suite::run_part(&part).await,

@@ -26,14 +26,14 @@ use crate::{
     measure::{Figures, Stopwatch},
 };
 
-const POLL: Duration = Duration::from_millis(20);
-const HOUR: Duration = Duration::from_secs(3_600);
-const WORKER: &str = "bench";
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const WORKER: &str = "bench";
 
 /// The product with its stores, ready to work.
 pub struct Product {
-    backends: Backends,
-    catalogue: Arc<Catalogue>,
+    pub(crate) backends: Backends,
+    pub(crate) catalogue: Arc<Catalogue>,
     connectors: Library,
 }
 
@@ -177,16 +177,7 @@ impl Product {
     /// Everything that waits, from its message to its settled row.
     pub async fn sync_out(&self, part: &str, records: u64, backend: Backend) -> Outcome<Figures> {
         let shutdown = Shutdown::manual();
-        let (targets, errors) = Targets::open(&self.connectors, &self.catalogue);
-        if let Some(error) = errors.into_iter().next() {
-            return Err(error.into());
-        }
-        let sync_out = SyncOut {
-            backends: self.backends.clone(),
-            targets: Arc::new(targets),
-            settings: sluice_sync_out::Settings::default(),
-            worker: WORKER.to_owned(),
-        };
+        let sync_out = self.sync_out_service()?;
         let watch = Stopwatch::start();
         let mut services = vec![tokio::spawn(sluice_sync_out::run(
             sync_out,
@@ -210,7 +201,20 @@ impl Product {
         Ok(figures)
     }
 
-    fn orchestrator(&self, staged_for: Duration) -> Orchestrator {
+    pub(crate) fn sync_out_service(&self) -> Outcome<SyncOut> {
+        let (targets, errors) = Targets::open(&self.connectors, &self.catalogue);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
+        }
+        Ok(SyncOut {
+            backends: self.backends.clone(),
+            targets: Arc::new(targets),
+            settings: sluice_sync_out::Settings::default(),
+            worker: WORKER.to_owned(),
+        })
+    }
+
+    pub(crate) fn orchestrator(&self, staged_for: Duration) -> Orchestrator {
         Orchestrator {
             backends: self.backends.clone(),
             catalogue: self.catalogue.clone(),
@@ -224,7 +228,7 @@ impl Product {
         }
     }
 
-    fn organization(&self) -> Outcome<sluice_core::OrganizationId> {
+    pub(crate) fn organization(&self) -> Outcome<sluice_core::OrganizationId> {
         self.catalogue
             .organization("bench")
             .ok_or_else(|| "the organization is not registered".into())

@@ -28,6 +28,7 @@ pub enum Which {
     SyncIn,
     SyncInChanged,
     SyncOut,
+    Replay,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -57,7 +58,9 @@ pub async fn run_part(part: &Part) -> Outcome {
             let servers = Servers::from_environment(FLOOR_DATABASE)?;
             vec![floor_out::run(&servers, &part.urls.target, part.records).await?]
         }
-        Which::SyncIn | Which::SyncInChanged | Which::SyncOut => product(part).await?,
+        Which::SyncIn | Which::SyncInChanged | Which::SyncOut | Which::Replay => {
+            product(part).await?
+        }
     };
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())
@@ -83,6 +86,7 @@ async fn product(part: &Part) -> Outcome<Vec<Figures>> {
                 .sync_in("sync-in 10 % changed", part.records, 0)
                 .await?
         }
+        Which::Replay => product.replay("replay").await?,
         _ => {
             product
                 .sync_out("sync-out", part.records, part.backend)
@@ -159,6 +163,31 @@ pub async fn memory(backend: Backend) -> Outcome {
             };
             figures.extend(child(&part).await?);
         }
+    }
+    println!("{}", serde_json::to_string_pretty(&figures)?);
+    Ok(())
+}
+
+/// Dead letters made of everything a first run wanted delivered, and their replay.
+#[expect(clippy::print_stdout, reason = "the result")]
+pub async fn replay(records: u64, backend: Backend) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let source = Stage::start(&["serve-source", &records.to_string()]).await?;
+    let target = Stage::start(&["serve-target"]).await?;
+    let mut figures = Vec::new();
+    for which in [Which::SyncIn, Which::Replay] {
+        let part = Part {
+            which,
+            records,
+            backend,
+            folder: folder.path().to_owned(),
+            urls: Urls {
+                source: source.url.clone(),
+                target: target.url.clone(),
+                limit: Some(60_000_000),
+            },
+        };
+        figures.extend(child(&part).await?);
     }
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(())

@@ -137,12 +137,26 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     ];
     let (status, answer) = system.command(&discard).await;
     assert_eq!((status, &answer["discarded"]), (0, &json!(1)));
-    let (status, answer) = system.command(&[&replay[..], &["--yes"]].concat()).await;
+    let (status, answer) = system
+        .command(&[&replay[..], &["--dry-run"]].concat())
+        .await;
+    assert_eq!(
+        (status, &answer["replayable"]),
+        (0, &json!(letters.len() - 1))
+    );
+    let (status, answer) = system
+        .command(&[&replay[..], &["--yes", "--wait"]].concat())
+        .await;
     assert_eq!(status, 0, "{answer}");
     assert_eq!(answer["replayed"], json!(letters.len() - 1), "{answer}");
+    let cancel = ["dlq", "replays", "cancel", "1", "--output", "json"];
+    assert_eq!(system.command(&cancel).await.0, 5, "it is done already");
     system.until_quiet(run, PATIENCE).await;
     let (_, left) = system.command(&list).await;
     assert_eq!(left, json!([]));
+    let shown = ["dlq", "replays", "show", "1", "--output", "json"];
+    let (_, shown) = system.command(&shown).await;
+    assert_eq!(shown["resolved"], json!(letters.len() - 1), "{shown}");
     assert_eq!(
         system
             .number("select count(*) from dead_letters where state = 'discarded'")

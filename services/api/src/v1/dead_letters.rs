@@ -1,10 +1,12 @@
-//! Dead letters: list, show, discard (promise O6).
+//! Dead letters: list, group, show, discard (promise O6).
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use sluice_core::{EntityType, ErrorClass, Timestamp};
-use sluice_store::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterState};
+use sluice_store::dead_letter::{
+    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterGroup, DeadLetterState,
+};
 
 use super::{
     Caller, Endpoint,
@@ -15,6 +17,7 @@ use crate::{Api, problem::Problem};
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/dead-letters", list),
+        Endpoint::get("/dead-letters/groups", groups),
         Endpoint::get("/dead-letters/{id}", show),
         Endpoint::post("/dead-letters/discard", discard),
     ]
@@ -28,8 +31,11 @@ pub(super) struct Filter {
     /// Name of the target connection.
     target: Option<String>,
     entity_type: Option<EntityType>,
+    /// Our reference, such as `yardi:51877`.
+    entity_id: Option<String>,
     class: Option<String>,
     code: Option<String>,
+    fingerprint: Option<String>,
     state: Option<String>,
     /// Last failure at or after this time, and before that one.
     since: Option<Timestamp>,
@@ -70,7 +76,9 @@ impl Filter {
             connection_id: target,
             entity_type: self.entity_type.clone(),
             class: word("class", self.class.as_deref(), ErrorClass::parse)?,
+            entity_id: self.entity_id.clone(),
             code: self.code.clone(),
+            fingerprint: self.fingerprint.clone(),
             state: word("state", self.state.as_deref(), DeadLetterState::parse)?,
             since: self.since,
             before: self.before,
@@ -116,6 +124,17 @@ async fn list(
     Ok(Json(Page::new(page.items, page.next)))
 }
 
+/// Causes, most letters first. Not paged: there are at most 200.
+async fn groups(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Page<DeadLetterGroup>>, Problem> {
+    let filter = filter.all(&api, &caller)?;
+    let groups = api.backends.tasks.dead_letter_groups(&filter).await?;
+    Ok(Json(Page::new(groups, None)))
+}
+
 async fn show(
     State(api): State<Api>,
     caller: Caller,
@@ -137,6 +156,9 @@ async fn show(
 struct Discard {
     filter: Filter,
     reason: String,
+    /// Only count.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 async fn discard(
@@ -151,6 +173,10 @@ async fn discard(
         return Err(Problem::bad_request("body_invalid", told));
     }
     let tasks = &api.backends.tasks;
+    if order.dry_run {
+        let matched = tasks.preview_replay(&filter).await?.matched;
+        return Ok(Json(json!({ "matched": matched })));
+    }
     let discarded = tasks
         .discard_dead_letters(&filter, &caller.actor, reason)
         .await?;

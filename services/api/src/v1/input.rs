@@ -95,6 +95,14 @@ impl<T> Page<T> {
             next_cursor: next.map(|id| format!("{id:x}")),
         }
     }
+
+    /// From one more item than a page holds, when there are as many.
+    pub(super) fn cut(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> i64) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().map(id).filter(|_| more);
+        Self::new(items, next)
+    }
 }
 
 /// The id a cursor continues after.

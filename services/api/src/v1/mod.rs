@@ -5,12 +5,14 @@
 //! a name for the request, a time limit. A method other than GET needs an operator.
 
 mod access;
+mod activity;
 mod dead_letters;
 mod input;
+mod replays;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,6 +24,7 @@ use axum::{
     routing::{self, MethodRouter},
 };
 use sluice_core::access::Role;
+use sluice_transform::Schemas;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -38,9 +41,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
 
 /// What the management API needs beside the stores.
-#[derive(Default)]
 pub struct Management {
     pub tokens: Tokens,
+    /// What edited data must pass.
+    pub schemas: Arc<Schemas>,
 }
 
 /// One endpoint: its method and path below `/api/v1`, and what serves it.
@@ -71,7 +75,14 @@ impl Endpoint {
 
 /// Every endpoint of every resource.
 fn endpoints() -> Vec<Endpoint> {
-    [dead_letters::endpoints()].into_iter().flatten().collect()
+    [
+        activity::endpoints(),
+        dead_letters::endpoints(),
+        replays::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// All routes of the management API.
@@ -133,14 +144,18 @@ async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> Respo
     response
 }
 
-/// The caller, when its role allows the method.
-fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
-    let management = api.management.as_deref().ok_or(Problem::new(
+/// What the management API needs; its routes exist only where it is there.
+fn management(api: &Api) -> Result<&Management, Problem> {
+    api.management.as_deref().ok_or(Problem::new(
         StatusCode::NOT_FOUND,
         "endpoint_unknown",
         "this process offers no management API",
-    ))?;
-    let caller = management.tokens.caller(request.headers())?;
+    ))
+}
+
+/// The caller, when its role allows the method.
+fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
+    let caller = management(api)?.tokens.caller(request.headers())?;
     if !request.method().is_safe() && caller.role < Role::Operator {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_connectors::library::Library;
 use sluice_core::{
     OrganizationId, RunId,
@@ -13,12 +13,15 @@ use sluice_embedded::{EmbeddedSql, LocalBroker, SqliteRaw};
 use sluice_orchestrator::{
     Orchestrator, SourceStreams,
     plan::{self, RunRequest},
+    replay,
 };
 use sluice_runtime::Shutdown;
 use sluice_store::{
     Backends, Broker, MasterStore, RawStore,
+    dead_letter::DeadLetterFilter,
     master::{MasterQuery, RecordHistory},
     raw::{RawRecord, RawRecordQuery},
+    replay::{NewReplay, ReplayDetail, ReplayState},
     run::{NewRun, Run},
 };
 use sluice_sync_in::{Sources, SyncIn};
@@ -127,6 +130,7 @@ impl House {
                 rescue_interval: Duration::from_millis(10),
                 // What dies between staging and publishing is published again after this.
                 staged_for: Duration::from_secs(2),
+                mirror_interval: Duration::from_millis(50),
                 ..Default::default()
             },
         };
@@ -233,6 +237,27 @@ impl House {
     pub async fn look(&self, id: RunId) -> Run {
         let detail = self.backends.tasks.run(self.organization, id).await;
         detail.unwrap().unwrap().run
+    }
+
+    /// Orders a replay and waits until every letter is put back or skipped.
+    pub async fn replay(&self, filter: &DeadLetterFilter, edit: Option<Value>) -> ReplayDetail {
+        let tasks = &*self.backends.tasks;
+        let new = NewReplay {
+            filter: filter.clone(),
+            rate: None,
+            edit,
+            actor: "tester".into(),
+            note: "mended".into(),
+            idempotency_key: None,
+        };
+        let schemas = Schemas::shipped().unwrap();
+        let id = replay::order(tasks, &schemas, &new).await.unwrap().id;
+        let look = async || tasks.replay(self.organization, id).await.unwrap().unwrap();
+        wait_until(PATIENCE, || async {
+            look().await.replay.state == ReplayState::Done
+        })
+        .await;
+        look().await
     }
 
     /// Waits until no task is owed.

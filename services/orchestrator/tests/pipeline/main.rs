@@ -5,6 +5,7 @@ mod crashes;
 mod flaky;
 mod house;
 mod incoming;
+mod letters;
 mod outgoing;
 mod shutdown;
 mod system;

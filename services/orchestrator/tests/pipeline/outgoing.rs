@@ -110,13 +110,8 @@ async fn failures_are_retried_then_dead() {
     let filter = DeadLetterFilter::all(house.organization);
     let letters = house.backends.tasks.dead_letters(&filter).await.unwrap();
     assert_eq!(letters.items.len(), 1);
-    let replayed = house
-        .backends
-        .tasks
-        .replay_dead_letters(&filter, "tester", false)
-        .await
-        .unwrap();
-    assert_eq!(replayed.replayed, 1);
+    let replayed = house.replay(&filter, None).await;
+    assert_eq!(replayed.replay.replayed, 1);
     house.quiet().await;
     assert_eq!(house.system.names("Location").len(), 1);
 }

@@ -89,6 +89,7 @@ pub(super) async fn put_back(
         r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
             where change_sequence is not null)
         update sync_queue set state = 'pending', retry_count = 0, next_retry_time = null,
+            limited_date = null,
             wanted_version = (select m.current_version from sync_master_data m
                 where m.id = sync_queue.master_data_id),
             priority = ?3, edit_id = ?4,

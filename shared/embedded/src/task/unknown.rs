@@ -8,10 +8,13 @@ use sluice_store::{
 };
 
 use super::settle::settle_once;
-use crate::sql::{
-    EmbeddedSql,
-    convert::{now, number, time},
-    failed,
+use crate::{
+    dead_letter::log,
+    sql::{
+        EmbeddedSql,
+        convert::{number, time},
+        failed,
+    },
 };
 
 pub(super) async fn list(sql: &EmbeddedSql, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {
@@ -96,17 +99,7 @@ pub(super) async fn settle(
     };
     let settlement = verdict.settlement(lease, number(doubtful)?, actor, reason, Utc::now());
     settle_once(&mut tx, &[settlement]).await?;
-    let detail = format!("task {id} by {actor} as {}: {reason}", verdict.as_str());
-    let now = now();
-    sqlx::query!(
-        "insert into sync_activity_log (organization_id, event, detail, created_date)
-        values (?1, 'unknown_settled', ?2, ?3)",
-        organization.0,
-        detail,
-        now,
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(failed)?;
+    let detail = format!("task {id} as {}: {reason}", verdict.as_str());
+    log::write(&mut tx, organization.0, actor, "unknown_settled", &detail).await?;
     tx.commit().await.map_err(failed)
 }

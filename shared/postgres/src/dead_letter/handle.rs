@@ -110,7 +110,7 @@ pub(super) async fn put_back(
     }
     sqlx::query!(
         "update sync_queue q
-        set state = 'pending', retry_count = 0, next_retry_time = null,
+        set state = 'pending', retry_count = 0, next_retry_time = null, limited_date = null,
             wanted_version = m.current_version, priority = $2, edit_id = $3,
             unsettled_version = case when q.edit_id is distinct from $3
                 and coalesce(q.unsettled_version, q.intent_version) is not null then 0

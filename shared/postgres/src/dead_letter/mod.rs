@@ -3,7 +3,7 @@
 
 mod count;
 mod handle;
-mod log;
+pub(crate) mod log;
 mod mirror;
 mod replay;
 mod store;

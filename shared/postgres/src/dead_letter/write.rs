@@ -29,15 +29,17 @@ pub(crate) async fn bury(
         fingerprints.push(one.fingerprint.clone());
     }
     sqlx::query!(
-        "insert into dead_letters (organization_id, connection_id, target, task_id,
+        "with clock as materialized (select clock_timestamp() as now)
+        insert into dead_letters (organization_id, connection_id, target, task_id,
             master_data_id, entity_type, entity_id, version, error_class, error_code,
             error_message, http_status, attempts, first_date, last_date, trace_id, fingerprint)
         select q.organization_id, q.connection_id, q.target_system, q.id, m.id, m.entity_type,
             m.entity_id, k.version, k.class, k.code, k.message, k.status, k.attempts,
-            clock_timestamp(), clock_timestamp(), k.trace_id, k.fingerprint
+            clock.now, clock.now, k.trace_id, k.fingerprint
         from unnest($1::bigint[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[],
             $7::int[], $8::text[], $9::text[])
             k (task_id, version, attempts, class, code, message, status, trace_id, fingerprint)
+        cross join clock
         join sync_queue q on q.id = k.task_id
         join sync_master_data m on m.id = q.master_data_id
         on conflict (task_id) where state in ('open', 'replaying') do update

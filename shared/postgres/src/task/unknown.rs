@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::settle::settle_once;
 use crate::{
+    dead_letter::log,
     error::{Failure, failed, transaction},
     master::lock,
 };
@@ -104,13 +105,14 @@ async fn once(
     };
     let settlement = verdict.settlement(lease, taken.doubtful, actor, reason, Utc::now());
     settle_once(connection, &[settlement]).await?;
-    sqlx::query!(
-        "insert into sync_activity_log (organization_id, event, detail, created_date)
-        values ($1, 'unknown_settled', $2, clock_timestamp())",
+    let detail = format!("task {id} as {}: {reason}", verdict.as_str());
+    log::write(
+        connection,
         organization.0,
-        format!("task {id} by {actor} as {}: {reason}", verdict.as_str()),
+        actor,
+        "unknown_settled",
+        &detail,
     )
-    .execute(connection)
     .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
-use sluice_core::{ErrorClass, message::DeadLetterRef, task::TaskState};
+use sluice_core::{ErrorClass, task::TaskState};
 
 use super::{
     eventually,
@@ -34,7 +34,6 @@ macro_rules! replay_suite {
                 edited_data_is_sent_for_its_version_only,
                 an_edit_needs_one_letter_about_the_newest_version,
                 edited_data_is_another_request_than_what_was_tried,
-                a_moved_reference_replays_its_own_death_only,
                 changes_are_kept_with_actor_and_reason,
                 replays_of_another_organization_are_left_alone,
             ]
@@ -90,7 +89,10 @@ pub(super) async fn replay_all(w: &World, filter: &DeadLetterFilter) -> ReplayDe
 }
 
 /// As many dead letters of `acme` for `one`.
-async fn with_dead(fixture: Arc<dyn SqlFixture>, count: i64) -> (World, DeadLetterFilter) {
+pub(super) async fn with_dead(
+    fixture: Arc<dyn SqlFixture>,
+    count: i64,
+) -> (World, DeadLetterFilter) {
     let w = World::new(fixture).await;
     w.apply((0..count).map(record).collect()).await;
     kill_all(&w, ErrorClass::Validation).await;
@@ -299,6 +301,7 @@ pub async fn a_replayed_task_is_the_last_in_line(fixture: Arc<dyn SqlFixture>) {
     replay_all(&w, &all).await;
     let task = w.claim_single().await;
     assert_eq!((task.priority.get(), task.retry_count), (10, 0));
+    assert_eq!(task.limited_for, Duration::ZERO);
     assert!(w.fail(&task, ErrorClass::Validation, PushNext::Dead).await);
     w.apply_one(location("p0", 2, 200)).await;
     assert_eq!(w.claim_single().await.priority.get(), 5);
@@ -403,61 +406,6 @@ pub async fn edited_data_is_another_request_than_what_was_tried(fixture: Arc<dyn
     kill_all(&w, ErrorClass::Timeout).await;
     replay_all(&w, &all).await;
     assert_eq!(w.claim_single().await.unsettled_version, Some(1));
-}
-
-/// O6: a reference that somebody moved to a work queue is a wish; an old one is not.
-pub async fn a_moved_reference_replays_its_own_death_only(fixture: Arc<dyn SqlFixture>) {
-    let (w, all) = with_dead(fixture, 2).await;
-    let references = async || -> Vec<DeadLetterRef> {
-        let owed = w.tasks.unmirrored_dead_letters(10).await.unwrap();
-        owed.iter()
-            .map(|one| one.reference.dead_letter.unwrap())
-            .collect()
-    };
-    let first = references().await;
-    assert_eq!(first.len(), 2);
-    let ids: Vec<_> = first.iter().map(|one| one.id).collect();
-    w.tasks.mark_dead_letters_mirrored(&ids).await.unwrap();
-    let moved = async |connection, references: &[DeadLetterRef]| {
-        let done = w.tasks.replay_moved(connection, references, "broker").await;
-        done.unwrap()
-    };
-    assert_eq!(moved(w.lessen, &first).await, 0, "another connection's");
-    assert_eq!(
-        moved(w.other_one, &first).await,
-        0,
-        "another organization's"
-    );
-    assert_eq!(w.tasks.mirrored_dead_letters().await.unwrap()[0].open, 2);
-    // Delivered twice, as messages are.
-    let twice = [first[0], first[0]];
-    assert_eq!(moved(w.one, &twice).await, 1);
-    assert_eq!(moved(w.one, &twice).await, 0);
-    let held = w.tasks.mirrored_dead_letters().await.unwrap();
-    assert_eq!(
-        (held[0].open, held[0].closed),
-        (1, 0),
-        "its message has left"
-    );
-    let letter = letters(
-        &w,
-        &DeadLetterFilter {
-            ids: vec![first[0].id],
-            ..all.clone()
-        },
-    )
-    .await
-    .remove(0);
-    assert_eq!(letter.state, DeadLetterState::Replaying);
-    assert_eq!(letter.actor.as_deref(), Some("broker"));
-    // Dead again: the old reference revives nothing, the new one does.
-    kill_all(&w, ErrorClass::Validation).await;
-    assert_eq!(moved(w.one, &[first[0]]).await, 0);
-    assert!(w.claim_all().await.is_empty());
-    let second = references().await;
-    assert_eq!(second.len(), 1);
-    assert_eq!(moved(w.one, &second).await, 1);
-    assert_eq!(w.claim_all().await.len(), 1);
 }
 
 pub async fn changes_are_kept_with_actor_and_reason(fixture: Arc<dyn SqlFixture>) {

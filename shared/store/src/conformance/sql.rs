@@ -96,6 +96,7 @@ macro_rules! sql_suite {
         $crate::run_suite!($fixture);
         $crate::run_pull_suite!($fixture);
         $crate::dead_letter_suite!($fixture);
+        $crate::dead_letter_shown_suite!($fixture);
         $crate::replay_suite!($fixture);
     };
 }

@@ -10,6 +10,7 @@ use sluice_core::{
 };
 
 use super::eventually;
+use super::replay::replay_all;
 use super::sql::{LOCATION, LONG, SHORT, SqlFixture, World, claim, ids, location};
 use crate::{
     dead_letter::DeadLetterFilter,
@@ -162,8 +163,7 @@ pub async fn a_replayed_killer_is_a_suspect_with_new_tries(fixture: Arc<dyn SqlF
     w.apply_one(location("p1", 1, 100)).await;
     kill(&w, 1).await;
     let all = DeadLetterFilter::all(w.organization);
-    let replayed = w.tasks.replay_dead_letters(&all, "test", false).await;
-    assert_eq!(replayed.unwrap().replayed, 1);
+    assert_eq!(replay_all(&w, &all).await.replay.replayed, 1);
     let staged = ids(&w.stage_pushes(w.one, 10).await);
     let claimed = w.tasks.claim_pushes(&batch(&staged)).await.unwrap();
     assert_eq!(claimed.suspects, staged);

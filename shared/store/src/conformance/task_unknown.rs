@@ -7,6 +7,7 @@ use sluice_core::{
     task::{AttemptOutcome, PushAction, TaskState},
 };
 
+use super::replay::replay_all;
 use super::sql::{LOCATION, SqlFixture, World, gone, location};
 use crate::{
     dead_letter::DeadLetterFilter,
@@ -148,8 +149,7 @@ pub async fn what_is_given_up_is_a_dead_letter_that_keeps_its_doubt(fixture: Arc
     let letter = w.tasks.dead_letters(&all).await.unwrap().items.remove(0);
     assert_eq!(&*letter.code, "settled_as_given_up");
     assert_eq!(&*letter.message, "looked it up");
-    let replayed = w.tasks.replay_dead_letters(&all, "dana", false).await;
-    assert_eq!(replayed.unwrap().replayed, 1);
+    assert_eq!(replay_all(&w, &all).await.replay.replayed, 1);
     let task = w.claim_single().await;
     assert_eq!((task.version, task.unsettled_version), (2, Some(1)));
 }

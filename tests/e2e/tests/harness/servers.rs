@@ -185,3 +185,45 @@ impl VirtualHost {
         messages
     }
 }
+
+/// What a person does in the management screens.
+impl VirtualHost {
+    /// Messages ready in a queue.
+    pub async fn ready(&self, queue: &str) -> i64 {
+        let path = format!("api/queues/{}/{}", self.name, url_escape(queue));
+        let answer = management(reqwest::Method::GET, &path, None).await.unwrap();
+        let queue: serde_json::Value = answer.json().await.unwrap();
+        // The numbers of a queue that nobody has measured yet are missing.
+        queue["messages_ready"].as_i64().unwrap_or(-1)
+    }
+
+    /// Takes one message out of a queue for good; returns its payload.
+    pub async fn take(&self, queue: &str) -> String {
+        let path = format!("api/queues/{}/{}/get", self.name, url_escape(queue));
+        let body = serde_json::json!({
+            "count": 1, "ackmode": "ack_requeue_false", "encoding": "auto",
+        });
+        let answer = management(reqwest::Method::POST, &path, Some(body));
+        let messages: Vec<serde_json::Value> = answer.await.unwrap().json().await.unwrap();
+        let payload = messages.first().and_then(|one| one["payload"].as_str());
+        payload.expect("a message is there").to_owned()
+    }
+
+    /// Publishes a payload to a queue, without properties.
+    pub async fn publish(&self, queue: &str, payload: &str) {
+        let path = format!("api/exchanges/{}/amq.default/publish", self.name);
+        let body = serde_json::json!({
+            "properties": {}, "routing_key": queue, "payload": payload,
+            "payload_encoding": "string",
+        });
+        let answer = management(reqwest::Method::POST, &path, Some(body));
+        let answer: serde_json::Value = answer.await.unwrap().json().await.unwrap();
+        assert_eq!(answer["routed"], true, "{answer}");
+    }
+
+    pub async fn purge(&self, queue: &str) {
+        let path = format!("api/queues/{}/{}/contents", self.name, url_escape(queue));
+        let answer = management(reqwest::Method::DELETE, &path, None);
+        assert!(answer.await.unwrap().status().is_success());
+    }
+}

@@ -1,4 +1,6 @@
-//! `sluice dlq list|show|replay|discard`.
+//! `sluice dlq list|groups|show|replay|replays|discard`.
+
+mod replays;
 
 use std::io::IsTerminal;
 
@@ -14,6 +16,9 @@ use crate::{
     output,
 };
 
+/// Dead letters listed at once at most.
+const LOOK: u32 = 1_000;
+
 pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
     let context = Context::open(cli).await?;
     let tasks = &context.backends.tasks;
@@ -21,7 +26,7 @@ pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
         DlqCommand::List { filter, all } => {
             let mut filter = resolve(cli, &context, filter)?;
             filter.state = (!all).then_some(DeadLetterState::Open);
-            filter.limit = filter.limit.clamp(1, 1_000);
+            filter.limit = filter.limit.clamp(1, LOOK);
             let page = tasks.dead_letters(&filter).await?;
             output::list(
                 cli.output,
@@ -47,6 +52,39 @@ pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
             )?;
             Ok(Exit::Done)
         }
+        DlqCommand::Groups { filter } => {
+            let mut filter = resolve(cli, &context, filter)?;
+            filter.state = Some(DeadLetterState::Open);
+            let groups = tasks.dead_letter_groups(&filter).await?;
+            output::list(
+                cli.output,
+                &groups,
+                &[
+                    "FINGERPRINT",
+                    "COUNT",
+                    "TARGET",
+                    "CLASS",
+                    "CODE",
+                    "FIRST",
+                    "LAST",
+                    "MESSAGE",
+                ],
+                "no open dead letters",
+                |group| {
+                    vec![
+                        group.fingerprint.clone(),
+                        group.count.to_string(),
+                        group.target.clone(),
+                        group.class.to_string(),
+                        group.code.clone(),
+                        group.first_at.to_rfc3339(),
+                        group.last_at.to_rfc3339(),
+                        group.message.clone(),
+                    ]
+                },
+            )?;
+            Ok(Exit::Done)
+        }
         DlqCommand::Show { id } => {
             match tasks.dead_letter(context.organization(cli)?, *id).await? {
                 Some(detail) => {
@@ -59,44 +97,23 @@ pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
                 }
             }
         }
-        DlqCommand::Replay {
+        DlqCommand::Replay(args) => replays::order(cli, &context, args).await,
+        DlqCommand::Replays { command } => replays::run(cli, &context, command).await,
+        DlqCommand::Discard {
             filter,
+            reason,
             dry_run,
             yes,
         } => {
             let filter = resolve(cli, &context, filter)?;
-            if !dry_run {
-                confirm(&filter, *yes, "replay")?;
+            if *dry_run {
+                let matched = tasks.preview_replay(&filter).await?.matched;
+                match cli.output {
+                    OutputFormat::Json => output::json(&json!({ "matched": matched }))?,
+                    OutputFormat::Table => eprintln!("{matched} would be discarded"),
+                }
+                return Ok(Exit::Done);
             }
-            let report = tasks
-                .replay_dead_letters(&filter, &actor(), *dry_run)
-                .await?;
-            match cli.output {
-                OutputFormat::Json => output::json(&report)?,
-                OutputFormat::Table => eprintln!(
-                    "{} matched, {} {}, {} skipped because their task is open already",
-                    report.matched,
-                    report.replayed,
-                    if *dry_run {
-                        "would be replayed"
-                    } else {
-                        "replayed"
-                    },
-                    report.skipped
-                ),
-            }
-            Ok(if report.skipped > 0 {
-                Exit::Partly
-            } else {
-                Exit::Done
-            })
-        }
-        DlqCommand::Discard {
-            filter,
-            reason,
-            yes,
-        } => {
-            let filter = resolve(cli, &context, filter)?;
             confirm(&filter, *yes, "discard")?;
             let discarded = tasks
                 .discard_dead_letters(&filter, &actor(), reason)
@@ -120,11 +137,13 @@ fn resolve(cli: &Cli, context: &Context, filter: &DlqFilter) -> Result<DeadLette
         ids: filter.ids.clone(),
         connection_id,
         entity_type: filter.entity_type.as_deref().map(EntityType::from),
+        entity_id: filter.entity_id.clone(),
         class: filter.class,
         code: filter.code.clone(),
+        fingerprint: filter.fingerprint.clone(),
         since: filter.since,
         before: filter.before,
-        limit: filter.limit,
+        limit: filter.limit.unwrap_or(u32::MAX),
         ..DeadLetterFilter::all(organization_id)
     })
 }
@@ -144,10 +163,11 @@ fn confirm(filter: &DeadLetterFilter, yes: bool, verb: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(refused());
     }
-    eprint!(
-        "{verb} every open dead letter that matches, at most {}? Type yes: ",
-        filter.limit
-    );
+    let bound = match filter.limit {
+        u32::MAX => String::new(),
+        limit => format!(", at most {limit}"),
+    };
+    eprint!("{verb} every open dead letter that matches{bound}? Type yes: ");
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && answer.trim() == "yes" {
@@ -202,6 +222,16 @@ fn show(cli: &Cli, detail: &DeadLetterDetail) -> Result<()> {
         &["ATTEMPT", "AT", "OUTCOME", "STATUS", "CODE", "MESSAGE"],
         &rows,
     );
+    for edit in &detail.edits {
+        println!(
+            "\nEDIT of version {} by {} at {} {}",
+            edit.version,
+            edit.actor,
+            edit.at.to_rfc3339(),
+            edit.note
+        );
+        output::json(&edit.data)?;
+    }
     println!("\nPAYLOAD");
     output::json(&detail.data)
 }
