@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     schedule::Fault,
     webhook,
-    world::{Backend, PATIENCE, Vendor, World},
+    world::{Backend, PATIENCE, Vendor, World, pause},
 };
 
 impl World {
@@ -133,6 +133,7 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         'busy: while !self.is_quiet().await {
             assert!(Instant::now() < deadline, "no {role} takes work");
+            self.count_deserters().await;
             for place in self.places(role) {
                 let holding = holds(self.service(place).id());
                 if self.sql.number(&holding).await > 0 {
@@ -140,16 +141,17 @@ impl World {
                     break 'busy;
                 }
             }
+            pause().await;
         }
         let held = holds(self.service(asleep).id());
         self.service(asleep).signal("STOP");
-        let over = async || match self.backend {
-            Backend::Servers => self.sql.number(&held).await == 0,
+        let over = async |world: &Self| match world.backend {
+            Backend::Servers => world.sql.number(&held).await == 0,
             // Nobody else is there to take over.
             Backend::Embedded => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
                 let running = format!("{held} and lease_until > {}", now.as_micros());
-                self.sql.number(&running).await == 0
+                world.sql.number(&running).await == 0
             }
         };
         self.until("leases of a stopped worker end", over).await;
@@ -165,6 +167,7 @@ impl World {
         for place in &places[1..] {
             self.service(*place).signal("KILL");
         }
+        self.away.clone_from(&places);
         self.restart(places[0], Some(&rules)).await;
         self.lead_to(point).await;
         let deadline = Instant::now() + PATIENCE;
@@ -186,9 +189,10 @@ impl World {
             if self.is_quiet().await {
                 self.lead_to(point).await;
             }
-            tokio::task::yield_now().await;
+            self.count_deserters().await;
+            pause().await;
         }
-
+        self.away.clear();
         for place in places {
             self.restart(place, None).await;
         }

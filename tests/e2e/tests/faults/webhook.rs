@@ -16,6 +16,7 @@ use super::{
 pub async fn send(world: &World, code: &str) -> bool {
     let property = json!({
         "Code": code, "MarketingName": format!("Court of {code}"), "AddressLine1": "1 Main St",
+        "City": "Springfield", "State": "IL", "PostalCode": "62701",
     });
     let body = property.to_string().into_bytes();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -96,6 +96,8 @@ pub struct World {
     pub deserters: Vec<String>,
     pub stores: Option<Stores>,
     vendors: Vec<Stand>,
+    /// Services that a fault keeps away for the moment.
+    pub away: Vec<usize>,
     /// The record that kills its workers.
     poison: Option<String>,
     /// Every record that ever did.
@@ -149,6 +151,7 @@ impl World {
             deserters: Vec::new(),
             stores,
             vendors,
+            away: Vec::new(),
             poison: None,
             poisoned: Vec::new(),
             hooks: Vec::new(),
@@ -235,20 +238,19 @@ impl World {
              where m.entity_id = '{record}' and q.state <> 'dead'"
         );
         let known = format!("select count(*) from sync_master_data where entity_id = '{record}'");
-        let deadline = Instant::now() + PATIENCE;
-        while self.sql.number(&known).await == 0 || self.sql.number(&alive).await > 0 {
-            if Instant::now() > deadline {
-                panic!("{record} is not given up\n{}", self.standing().await);
-            }
-            self.count_deserters().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let dead = async |world: &Self| {
+            world.sql.number(&known).await == 1 && world.sql.number(&alive).await == 0
+        };
+        self.until("the poison is given up", dead).await;
     }
 
     /// Notes services that ended although nobody ended them, and starts them anew, as it does with
     /// those that the poison killed.
     pub async fn count_deserters(&mut self) {
         for place in 0..self.services.len() {
+            if self.away.contains(&place) {
+                continue;
+            }
             if self.died_of(place, POISONED) {
                 self.restart(place, None).await;
             } else if !self.services[place].is_running() {
@@ -381,20 +383,22 @@ impl World {
     }
 
     /// Waits for work to come this many calls further, or to its end.
-    pub async fn advance(&self, calls: u64) {
+    pub async fn advance(&mut self, calls: u64) {
         let goal = self.calls().await + calls;
-        let further = async || self.calls().await >= goal || self.is_quiet().await;
+        let further = async |world: &Self| world.calls().await >= goal || world.is_quiet().await;
         self.until("work goes on", further).await;
     }
 
-    /// Waits for a condition; when it does not come, says where the system stands.
-    pub async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
+    /// Waits for a condition; when it does not come, says where the system stands. Services that
+    /// die meanwhile come back.
+    pub async fn until(&mut self, what: &str, condition: impl AsyncFn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !condition().await {
+        while !condition(self).await {
             if Instant::now() > deadline {
                 panic!("{what}: not within {PATIENCE:?}\n{}", self.standing().await);
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.count_deserters().await;
+            pause().await;
         }
     }
 
@@ -444,6 +448,11 @@ const POISONED: &str = "sync_out.mapped";
 /// Whether processes of this role deliver records.
 fn delivers(role: &str) -> bool {
     ["sync-out", "up"].contains(&role)
+}
+
+/// Between two looks.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// Host and port in a URL.
