@@ -23,7 +23,7 @@ use mongodb::{
     bson::{Document, RawDocumentBuf, doc},
     options::{Acknowledgment, ClientOptions, CollectionOptions, WriteConcern},
 };
-use sluice_core::{Error, OrganizationId, Result, Timestamp};
+use sluice_core::{Error, ErrorClass, OrganizationId, Result, Timestamp};
 use sluice_store::raw::{
     ClaimPending, NewPayload, OutboundMark, Payload, PayloadId, PutPayload, PutRecords, RawError,
     RawRecord, RawRecordPage, RawRecordQuery, RawStore,
@@ -39,6 +39,10 @@ const SERVER_SELECTION: Duration = Duration::from_secs(10);
 /// Longest wait for the majority; after it a write counts as failed, though it may be there.
 const MAJORITY: Duration = Duration::from_secs(20);
 
+/// Longest wait for an operation as a whole. The driver waits for ever on a connection that a
+/// firewall has forgotten, and a worker that renews its lease would wait with it.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// Raw payloads and records in one MongoDB database. The driver pools connections, finds the
 /// primary and reconnects by itself.
 pub struct MongoRaw {
@@ -48,6 +52,7 @@ pub struct MongoRaw {
     /// The records once more, for documents that were already put into their wire form.
     raw_records: Collection<RawDocumentBuf>,
     bodies: Bodies,
+    answer: Duration,
 }
 
 impl MongoRaw {
@@ -94,6 +99,24 @@ impl MongoRaw {
             raw_records: database.collection_with_options(indexes::RECORDS, swift),
             bodies: Bodies::new(&database),
             database,
+            answer: ANSWER,
+        })
+    }
+
+    /// Waits this long for an operation instead of 60 s.
+    pub fn answering_within(self, answer: Duration) -> Self {
+        Self { answer, ..self }
+    }
+
+    /// Gives up on a silent connection; the driver closes it.
+    async fn answered<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = tokio::time::timeout(self.answer, work).await;
+        answer.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorClass::Network,
+                "mongo_silent",
+                format!("MongoDB did not answer within {:?}", self.answer),
+            ))
         })
     }
 }
@@ -105,12 +128,15 @@ impl RawStore for MongoRaw {
     }
 
     async fn ping(&self) -> Result<()> {
-        let pong = self.database.run_command(doc! { "ping": 1 }).await;
-        pong.map(drop).map_err(failed)
+        let pong = async {
+            let pong = self.database.run_command(doc! { "ping": 1 }).await;
+            pong.map(drop).map_err(failed)
+        };
+        self.answered(pong).await
     }
 
     async fn put_payload(&self, payload: NewPayload, lease: Duration) -> Result<PutPayload> {
-        self.put_one_payload(payload, lease).await
+        self.answered(self.put_one_payload(payload, lease)).await
     }
 
     async fn payload(
@@ -118,27 +144,27 @@ impl RawStore for MongoRaw {
         organization: OrganizationId,
         id: &PayloadId,
     ) -> Result<Option<Payload>> {
-        self.find_payload(organization, id).await
+        self.answered(self.find_payload(organization, id)).await
     }
 
     async fn claim_pending(&self, claim: &ClaimPending) -> Result<Vec<Payload>> {
-        self.claim(claim).await
+        self.answered(self.claim(claim)).await
     }
 
     async fn finish_payload(&self, id: &PayloadId, failed: Option<RawError>) -> Result<()> {
-        self.finish(id, failed.as_ref()).await
+        self.answered(self.finish(id, failed.as_ref())).await
     }
 
     async fn put_records(&self, records: &[RawRecord]) -> Result<PutRecords> {
-        self.put_batch(records).await
+        self.answered(self.put_batch(records)).await
     }
 
     async fn records(&self, query: &RawRecordQuery) -> Result<RawRecordPage> {
-        self.page(query).await
+        self.answered(self.page(query)).await
     }
 
     async fn mark_outbound(&self, marks: &[OutboundMark]) -> Result<()> {
-        self.mark(marks).await
+        self.answered(self.mark(marks)).await
     }
 
     async fn expire(&self, now: Timestamp) -> Result<u64> {

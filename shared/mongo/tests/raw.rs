@@ -14,6 +14,7 @@ use sluice_store::raw::{
     ClaimPending, InboundState, NewPayload, OutboundMark, OutboundState, PayloadId, PayloadKind,
     PutPayload, RawError, RawRecord, RawRecordQuery, RawStore,
 };
+use sluice_testkit::{Proxy, Weather, wait_until};
 
 fn url() -> String {
     std::env::var("SLUICE_TEST_MONGODB_URL")
@@ -325,4 +326,32 @@ async fn errors_name_the_fault_and_no_password() {
         assert_eq!(error.code(), code);
         assert!(!format!("{error:?}").contains("hunter2"));
     }
+}
+
+/// I1: a connection that says nothing any more is given up, and the store works again.
+#[tokio::test]
+async fn silence_is_bounded() {
+    let database = TestDatabase::new();
+    let address = url().replace("mongodb://", "");
+    let address = address.split(['/', '?']).next().unwrap().to_owned();
+    let proxy = Proxy::start(&address).await;
+    let through = url().replace(&address, &proxy.address());
+    let store = MongoRaw::connect(&through, &database.0)
+        .await
+        .unwrap()
+        .answering_within(Duration::from_millis(500));
+    store.ping().await.unwrap();
+
+    proxy.set(Weather::SilentAfter(0));
+    let error = store.ping().await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Network, "mongo_silent")
+    );
+
+    proxy.set(Weather::Clear);
+    wait_until(Duration::from_secs(30), || async {
+        store.ping().await.is_ok()
+    })
+    .await;
 }
