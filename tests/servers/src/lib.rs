@@ -159,7 +159,7 @@ impl Servers {
     /// Ends a server with a signal, such as `TERM` or `KILL`, and waits until it is gone.
     ///
     /// # Errors
-    /// When it was not started here, or outlives [`STOP_PATIENCE`].
+    /// When it was not started here, or outlives 30 s.
     pub fn end(&mut self, variable: &str, signal: &str) -> Outcome {
         let server = self.server(variable)?;
         process::signal_group(&server.child, signal);

@@ -71,7 +71,9 @@ pub struct Step {
     pub fault: Fault,
 }
 
-/// Every fault there is, `rounds` times, in an order of the seed's.
+/// So many rounds of faults, drawn and ordered by the seed: each round all fail points of the
+/// embedded backend and half of the servers', all faults of servers, network and services, and a
+/// part of what vendors do.
 pub fn schedule(backend: Backend, seed: u64, rounds: usize) -> Vec<Step> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut steps = Vec::new();
@@ -95,6 +97,11 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
             hit: random.random_range(1..3),
         })
         .collect();
+    // Each costs the servers' services twice what it costs one process.
+    if backend == Backend::Servers {
+        deck.shuffle(random);
+        deck.truncate(deck.len() / 2);
+    }
     deck.extend([Fault::Poison, Fault::Replay]);
     let mut links = vec![
         Link::Vendor(Vendor::Yardi),
@@ -141,10 +148,13 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
             at_most: Duration::from_millis(random.random_range(300..3_000)),
         });
     }
-    // Half of it: the other half is another round's.
+    // The vendors are the same to both; the rest is another round's.
     let mut misbehaviour = misbehaviour(random);
     misbehaviour.shuffle(random);
-    misbehaviour.truncate(misbehaviour.len() / 2);
+    misbehaviour.truncate(match backend {
+        Backend::Servers => misbehaviour.len() / 4,
+        Backend::Embedded => misbehaviour.len() / 2,
+    });
     deck.extend(misbehaviour);
     deck
 }
