@@ -121,6 +121,11 @@ impl World {
     /// SIGSTOP for the first of a role's processes that holds a lease, until its leases are over and
     /// its tasks have others to care for them; then SIGCONT.
     async fn oversleep(&mut self, role: &str) {
+        // Long calls, so that one is caught in the middle.
+        for vendor in Vendor::ALL {
+            let rule = json!({ "kind": "latency", "delay_ms": 1_500, "count": 3 });
+            self.tell(vendor, "faults", rule).await;
+        }
         self.edit(10, &[]).await;
         self.run(false).await;
         let holds = |id: u32| {
