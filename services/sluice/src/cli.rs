@@ -288,10 +288,19 @@ pub enum UnknownCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "verdict", required = true, multiple = false, args = ["applied", "not_applied", "give_up"])]
 pub struct UnknownSettleArgs {
     /// Number of the task
     pub task: i64,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
+    /// Kept with the task
+    #[arg(long)]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct VerdictArgs {
     /// It is there, under this id: link it, and send what is newer
     #[arg(long, value_name = "EXTERNAL_ID")]
     pub applied: Option<String>,
@@ -301,9 +310,6 @@ pub struct UnknownSettleArgs {
     /// Nobody can tell: make it a dead letter
     #[arg(long)]
     pub give_up: bool,
-    /// Kept with the task
-    #[arg(long)]
-    pub reason: String,
 }
 
 #[derive(Debug, Args, Clone)]
@@ -487,4 +493,29 @@ fn parse_class(text: &str) -> Result<ErrorClass, String> {
         let known: Vec<_> = ErrorClass::ALL.iter().map(|class| class.as_str()).collect();
         format!("one of {}", known.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exactly_one_verdict_settles_an_unknown_push() {
+        let parse = |more: &[&str]| {
+            let words = ["sluice", "unknown", "settle", "7", "--reason", "r"];
+            Cli::try_parse_from([&words[..], more].concat())
+        };
+        for verdict in [&["--applied", "x"][..], &["--not-applied"], &["--give-up"]] {
+            assert!(parse(verdict).is_ok(), "{verdict:?}");
+        }
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--not-applied", "--give-up"]).is_err());
+    }
 }

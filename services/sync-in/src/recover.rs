@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sluice_core::Result;
+use sluice_core::{Error, Result, retry::MAX_CRASHES};
 use sluice_runtime::{
     Shutdown,
     failpoint::{self, Point},
@@ -13,10 +13,10 @@ use sluice_runtime::{
 use sluice_store::raw::{ClaimPending, Payload};
 use tracing::Instrument;
 
-use crate::SyncIn;
+use crate::{SourceConnection, SyncIn, ingest::payload_error};
 
-/// Payloads claimed at once; each may be tens of megabytes.
-const AT_ONCE: usize = 4;
+/// Payloads claimed at once: one, so that the claims of each count what was done with it alone.
+const AT_ONCE: usize = 1;
 
 pub(crate) async fn run(context: &Arc<SyncIn>, shutdown: &Shutdown) {
     let mut pace = Pace::new(
@@ -55,6 +55,23 @@ async fn look(context: &SyncIn) -> Result<Again> {
     })
 }
 
+/// A payload whose workers keep dying is kept as failed (promise O8).
+async fn give_up(context: &SyncIn, source: &SourceConnection, payload: &Payload) -> Result<()> {
+    let error = Error::internal(
+        "worker_died",
+        "the workers that took the payload in died, again and again",
+    );
+    tracing::warn!(
+        source = source.connection.spec.name,
+        stream = payload.new.stream,
+        error = error.chain(),
+        "a payload is given up; it is kept as failed"
+    );
+    let failed = Some(payload_error(&error));
+    let raw = &context.backends.raw;
+    raw.finish_payload(&payload.id, failed).await
+}
+
 /// `false` when the payload's connection is not opened here: its lease runs out again, and a
 /// process that has it open takes it.
 async fn recover(context: &SyncIn, payload: &Payload) -> Result<bool> {
@@ -67,6 +84,10 @@ async fn recover(context: &SyncIn, payload: &Payload) -> Result<bool> {
         stream = payload.new.stream
     );
     telemetry::continue_from(&span, payload.new.traceparent.as_deref());
+    if payload.claims > MAX_CRASHES {
+        give_up(context, source, payload).await?;
+        return Ok(true);
+    }
     failpoint::reach(Point::SyncInRecovering).await;
     let processed = context
         .ingester()

@@ -45,6 +45,7 @@ pub(crate) fn seen_part(payload: &NewPayload, lease: Duration) -> Document {
             "traceparent": payload.traceparent.as_deref(),
             "expiresAfter": optional_date(payload.expires_at),
             "syncStatus.inbound": "pending",
+            "claims": 0_i64,
             "lease.owner": Bson::Null,
             "lease.millis": millis(lease),
         },
@@ -102,6 +103,8 @@ pub(crate) async fn read(mut document: Document, bodies: &Bodies) -> Result<Payl
         )?,
         first_seen: time(document, "createDate")?,
         last_seen: time(document, "lastSeen")?,
+        claims: u32::try_from(optional_integer(document, "claims")?.unwrap_or_default())
+            .map_err(|_| damaged("claims"))?,
         errors: error_log(document)?,
     })
 }

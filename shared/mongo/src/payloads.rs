@@ -154,7 +154,8 @@ impl MongoRaw {
             "since": "$$NOW",
             "millis": millis(claim.lease),
         };
-        let take = vec![doc! { "$set": { "lease": lease } }];
+        let claims = doc! { "$add": [{ "$ifNull": ["$claims", 0_i64] }, 1_i64] };
+        let take = vec![doc! { "$set": { "lease": lease, "claims": claims } }];
         let taken = self
             .payloads
             .update_many(filter, take)

@@ -102,6 +102,8 @@ pub struct Payload {
     pub inbound: InboundState,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
+    /// How often it was claimed as abandoned since it was last received.
+    pub claims: u32,
     pub errors: Vec<RawError>,
 }
 
@@ -308,7 +310,7 @@ pub trait RawStore: Send + Sync + 'static {
         id: &PayloadId,
     ) -> Result<Option<Payload>>;
 
-    /// Leases payloads that are pending and whose lease has run out, oldest first.
+    /// Leases payloads that are pending and whose lease has run out, oldest first, and counts that.
     async fn claim_pending(&self, claim: &ClaimPending) -> Result<Vec<Payload>>;
 
     /// Ends a payload's processing: `Completed`, or `Failed` with what was wrong.

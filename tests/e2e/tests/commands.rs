@@ -182,8 +182,42 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
         .start_run(&["--record", &id, "--stream", "residents"])
         .await;
     assert_eq!(system.until_quiet(single, PATIENCE).await, "done");
+    unknown_pushes_are_settled(&system).await;
+    let (status, blocked) = system
+        .command(&["queue", "blocked", "--output", "json"])
+        .await;
+    assert_eq!(status, 0, "{blocked}");
+    // Attachments of service requests that the mapping leaves out at the target.
+    let blocked = blocked.as_array().cloned().unwrap_or_default();
+    assert!(
+        blocked.iter().all(|one| one["reason"] == "left_out"),
+        "{blocked:?}"
+    );
     let single = system.show(single).await;
     assert_eq!(single["counts"]["read"], 1, "{single}");
     assert_eq!(single["counts"]["unchanged"], 1, "{single}");
     system.assert_targets_were_treated_well().await;
+}
+
+/// O1: a person finds out what nobody knows.
+async fn unknown_pushes_are_settled(system: &System) {
+    let lost = "update sync_queue set state = 'unknown', intent_version = wanted_version
+        where id = (select min(id) from sync_queue where kind = 'push' and state = 'completed')";
+    sqlx::query(lost).execute(&system.sql).await.unwrap();
+    let list = ["unknown", "list", "--output", "json"];
+    let (status, pushes) = system.command(&list).await;
+    assert_eq!(status, 0, "{pushes}");
+    let task = pushes[0]["task_id"].to_string();
+    let settle = ["unknown", "settle", &task, "--reason", "tested"];
+    let (status, answer) = system.command(&settle).await;
+    assert_eq!(status, 2, "a verdict is needed: {answer}");
+    let applied = [&settle[..], &["--applied", "there-1", "--output", "json"]].concat();
+    let (status, answer) = system.command(&applied).await;
+    assert_eq!((status, &answer["settled"]), (0, &json!("applied")));
+    let (status, answer) = system.command(&applied).await;
+    assert_eq!(status, 3, "once is enough: {answer}");
+    let (_, pushes) = system.command(&list).await;
+    assert_eq!(pushes, json!([]));
+    let linked = "select count(*) from links where external_id = 'there-1'";
+    assert_eq!(system.number(linked).await, 1);
 }

@@ -7,10 +7,11 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sluice_core::{
     Timestamp,
+    retry::MAX_CRASHES,
     run::{RunKind, RunState},
 };
 use sluice_orchestrator::plan::RunRequest;
-use sluice_store::raw::{InboundState, OutboundState, PayloadKind};
+use sluice_store::raw::{ClaimPending, InboundState, OutboundState, PayloadKind};
 use sluice_sync_in::intake::{self, Incoming, Kept};
 use sluice_testkit::wait_until;
 
@@ -194,6 +195,46 @@ async fn webhooks_are_kept_first_and_recovered() {
     assert_eq!(house.master_count().await, 1);
     house.start_sync_in();
     wait_until(PATIENCE, || async { house.master_count().await == 2 }).await;
+}
+
+/// O8: a payload whose workers keep dying is not taken in for ever; the one behind it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_kills_its_workers_is_kept_as_failed() {
+    let mut house = House::build("scripted", "keeper").await;
+    house.lease = Duration::ZERO;
+    let ingester = house.sync_in().ingester();
+    let source = house.sources.all().next().unwrap().clone();
+    let keep = async |body: &Value| match ingester.keep(&source, incoming(body, None)).await {
+        Ok(Kept::Pending(id, ..)) => id,
+        other => panic!("{other:?}"),
+    };
+    let deadly = keep(&location(1, "deadly")).await;
+    let claim = ClaimPending {
+        owner: "doomed".into(),
+        lease: Duration::ZERO,
+        limit: 1,
+    };
+    for _ in 0..MAX_CRASHES {
+        wait_until(PATIENCE, || async {
+            let claimed = house.backends.raw.claim_pending(&claim).await.unwrap();
+            claimed.len() == 1
+        })
+        .await;
+    }
+    let harmless = keep(&location(2, "harmless")).await;
+    house.lease = Duration::from_secs(75);
+    house.start_sync_in();
+    let state = async |id| {
+        let payload = house.backends.raw.payload(house.organization, id).await;
+        payload.unwrap().unwrap()
+    };
+    wait_until(PATIENCE, || async {
+        state(&harmless).await.inbound == InboundState::Completed
+            && state(&deadly).await.inbound == InboundState::Failed
+    })
+    .await;
+    assert_eq!(&*state(&deadly).await.errors[0].code, "worker_died");
+    assert_eq!(house.master_count().await, 1);
 }
 
 /// The raw store shows where a record has arrived.

@@ -82,6 +82,32 @@ async fn a_lost_answer_of_a_forgetful_target_is_parked() {
     assert_eq!(house.system.writes("POST"), 1);
 }
 
+/// O1: a success without an id is no success: the target is asked, and where it cannot be asked
+/// the create is parked; whether it was carried out or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_without_an_id_is_found_out() {
+    for lie in [Fault::IdMissing, Fault::Status(200)] {
+        let house = House::open("keeper").await;
+        house.system.script().faults.push_back(lie);
+        house.system.holds("locations", &[location(1, "once")], 10);
+        house.full().await;
+        house.quiet().await;
+        assert_eq!(house.system.names("Location").len(), 1, "{lie:?}");
+        assert_eq!(house.system.writes("POST"), 1, "{lie:?}");
+        assert_eq!(house.system.script().lookups, 1, "{lie:?}");
+        let house = House::open("forgetful").await;
+        house.system.script().faults.push_back(lie);
+        house.system.holds("locations", &[location(1, "once")], 10);
+        house.full().await;
+        wait_until(PATIENCE, || async {
+            push_state(&house, "Location", "L1").await == TaskState::Unknown
+        })
+        .await;
+        let carried_out = usize::from(matches!(lie, Fault::IdMissing));
+        assert_eq!(house.system.writes("POST"), carried_out, "{lie:?}");
+    }
+}
+
 /// O5, O6: transient failures are retried within their bound; then there is one dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_retried_then_dead() {

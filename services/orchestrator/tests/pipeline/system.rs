@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 pub enum Fault {
     /// Carried out, but the answer is lost.
     AnswerLost,
+    /// Carried out, but the answer does not say under which id.
+    IdMissing,
     /// Refused with a status, not carried out.
     Status(u16),
 }
@@ -155,6 +157,10 @@ fn write(
         Some(Fault::AnswerLost) => {
             act(&mut script).unwrap();
             None
+        }
+        Some(Fault::IdMissing) => {
+            act(&mut script).unwrap();
+            Some(Json(json!({})).into_response())
         }
         None => Some(match act(&mut script) {
             Ok(body) => Json(body).into_response(),

@@ -67,7 +67,7 @@ async fn list(
 }
 
 async fn settle(cli: &Cli, context: &Context, args: &UnknownSettleArgs) -> Result<Exit> {
-    let verdict = match &args.applied {
+    let verdict = match &args.verdict.applied {
         Some(id) if id.trim().is_empty() => {
             return Err(Error::config(
                 "external_id_missing",
@@ -78,7 +78,7 @@ async fn settle(cli: &Cli, context: &Context, args: &UnknownSettleArgs) -> Resul
         Some(id) => Verdict::Applied {
             external_id: id.trim().to_owned(),
         },
-        None if args.not_applied => Verdict::NotApplied,
+        None if args.verdict.not_applied => Verdict::NotApplied,
         None => Verdict::GivenUp,
     };
     let organization = context.organization(cli)?;

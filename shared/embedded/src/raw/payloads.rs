@@ -45,7 +45,7 @@ pub(super) async fn put(
         ),
         None => concat!(
             insert_payload!(),
-            " ON CONFLICT (id) DO UPDATE SET inbound = 'pending', lease_owner = NULL,
+            " ON CONFLICT (id) DO UPDATE SET inbound = 'pending', lease_owner = NULL, claims = 0,
                 lease_until = excluded.lease_until, times_seen = times_seen + 1,
                 last_seen = max(last_seen, excluded.last_seen),
                 received_at = excluded.received_at, run_id = excluded.run_id,
@@ -100,7 +100,7 @@ pub(super) async fn get(
 
 pub(super) async fn claim(pool: &SqlitePool, claim: &ClaimPending) -> Result<Vec<Payload>> {
     let rows = sqlx::query(
-        "UPDATE raw_payload SET lease_owner = ?1, lease_until = ?2
+        "UPDATE raw_payload SET lease_owner = ?1, lease_until = ?2, claims = claims + 1
          WHERE id IN (SELECT id FROM raw_payload WHERE inbound = 'pending' AND lease_until <= ?3
                       ORDER BY last_seen, id LIMIT ?4)
          RETURNING *",
@@ -209,6 +209,7 @@ async fn read(row: SqliteRow) -> Result<Payload> {
         inbound: from_word(&text("inbound")?, "state")?,
         first_seen: time(number("first_seen")?)?,
         last_seen: time(number("last_seen")?)?,
+        claims: u32::try_from(number("claims")?).map_err(|_| damaged("claims"))?,
         errors: from_json(&text("errors")?, "error log")?,
     })
 }

@@ -24,6 +24,7 @@ macro_rules! raw_conformance {
                 a_repeated_delivery_is_a_duplicate,
                 the_same_payload_is_seen_again_and_pending,
                 only_abandoned_payloads_are_claimed,
+                claims_are_counted_until_the_payload_comes_again,
                 racing_claimers_share_nothing,
                 a_failed_payload_keeps_its_errors,
                 a_short_lease_runs_out,
@@ -232,6 +233,29 @@ pub async fn the_same_payload_is_seen_again_and_pending(store: Arc<dyn RawStore>
     ] {
         assert_ne!(put(&*store, other, HOUR).await, id);
     }
+}
+
+/// O8: so that one which kills its workers is noticed.
+pub async fn claims_are_counted_until_the_payload_comes_again(store: Arc<dyn RawStore>) {
+    let new = payload("poison");
+    put(&*store, new.clone(), Duration::ZERO).await;
+    let ask = ClaimPending {
+        owner: "rescuer".into(),
+        lease: Duration::ZERO,
+        limit: 1,
+    };
+    let claims = async || {
+        let claimed = super::eventually(async || {
+            let claimed = store.claim_pending(&ask).await.unwrap();
+            claimed.into_iter().next()
+        });
+        claimed.await.claims
+    };
+    for expected in 1..=3 {
+        assert_eq!(claims().await, expected);
+    }
+    store.put_payload(new, Duration::ZERO).await.unwrap();
+    assert_eq!(claims().await, 1);
 }
 
 pub async fn only_abandoned_payloads_are_claimed(store: Arc<dyn RawStore>) {
