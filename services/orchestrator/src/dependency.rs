@@ -75,7 +75,10 @@ async fn look(context: &Orchestrator, after: &mut Option<TaskId>) -> Result<Agai
         );
     }
     for parent in &found.missing {
-        fetch(context, parent).await?;
+        // It is noted as asked for, so its turn comes again; the others have theirs now.
+        if let Err(error) = fetch(context, parent).await {
+            tracing::warn!(error = error.chain(), "a missing parent was not fetched");
+        }
     }
     Ok(if found.next.is_some() {
         Again::Now

@@ -133,7 +133,8 @@ async fn set_gauges(context: &Orchestrator, gauges: &mut Gauges) -> Result<()> {
         let Some(queue) = queue.map(|queue| queue.to_string()) else {
             continue;
         };
-        if let Some(oldest) = backlog.oldest {
+        // Those that wait for a person are no sign of slow work.
+        if let Some(oldest) = backlog.oldest.filter(|_| backlog.state.is_open()) {
             let age = (now - oldest).as_seconds_f64().max(0.0);
             let known = gauges.oldest.entry(queue.clone()).or_default();
             *known = known.max(age);
