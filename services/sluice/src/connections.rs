@@ -12,14 +12,14 @@ use sluice_transform::Mapper;
 /// The read side of a connection.
 pub fn source(library: &Library, spec: &ConnectionSpec) -> Result<Source> {
     let config = secret::resolve(&spec.config).map_err(|error| error.connection(&spec.name))?;
-    let http = HttpClient::for_connection(spec, &config)?;
+    let http = HttpClient::alone(spec, &config)?;
     Source::load(&*library.get(&spec.connector)?, &spec.name, config, http)
 }
 
 /// The write side of a connection.
 pub fn target(library: &Library, spec: &ConnectionSpec) -> Result<Target> {
     let config = secret::resolve(&spec.config).map_err(|error| error.connection(&spec.name))?;
-    let http = HttpClient::for_connection(spec, &config)?;
+    let http = HttpClient::alone(spec, &config)?;
     Target::load(&*library.get(&spec.connector)?, &spec.name, config, http)
 }
 

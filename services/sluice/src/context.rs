@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_connectors::library::Library;
+use sluice_connectors::{library::Library, limiter::manage};
 use sluice_core::{
     Error, ErrorClass, OrganizationId, Result,
     catalogue::{Catalogue, Connection},
@@ -36,6 +36,7 @@ impl Context {
         }
         backends.raw.prepare().await?;
         let catalogue = Arc::new(backends.master.register(&spec).await?);
+        manage::configure(&*backends.fleet, &catalogue).await?;
         Ok(Self {
             settings,
             backends,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_api::{Api, ConnectionHealth, Intake, Management, Token, Tokens, WebhookSecrets};
+use sluice_connectors::http::Terms;
 use sluice_core::{Error, Result, catalogue::Catalogue};
 use sluice_orchestrator::{Orchestrator, SourceStreams};
 use sluice_runtime::{Settings, Shutdown, failpoint, secret, telemetry};
@@ -90,7 +91,12 @@ pub async fn spawn(
     let worker = worker_name(role);
     if role.includes(Role::SyncIn) {
         let schemas = Arc::new(Schemas::shipped()?);
-        let (sources, errors) = Sources::open(&context.connectors, &context.catalogue, &schemas);
+        let (sources, errors) = Sources::open(
+            &context.connectors,
+            &context.catalogue,
+            &schemas,
+            &context.backends.fleet,
+        );
         report(&errors);
         let sources = Arc::new(sources);
         set.spawn(probe_sources(
@@ -114,7 +120,11 @@ pub async fn spawn(
         set.spawn(sluice_sync_in::run(sync_in, shutdown.clone()));
     }
     if role.includes(Role::SyncOut) {
-        let (targets, errors) = Targets::open(&context.connectors, &context.catalogue);
+        let (targets, errors) = Targets::open(
+            &context.connectors,
+            &context.catalogue,
+            &context.backends.fleet,
+        );
         report(&errors);
         let targets = Arc::new(targets);
         set.spawn(probe_targets(
@@ -284,7 +294,7 @@ async fn probe_sources(
         for source in sources.all() {
             let name = format!("{}/{}", source.organization, source.connection.spec.name);
             tokio::select! {
-                outcome = source.source.check() => health.record(&name, outcome.err().map(|error| error.code())),
+                outcome = Terms::urgently(source.source.check()) => health.record(&name, outcome.err().map(|error| error.code())),
                 () = shutdown.soft.cancelled() => return Ok(()),
             }
         }
@@ -303,7 +313,7 @@ async fn probe_targets(
         for target in targets.all() {
             let name = format!("{}/{}", target.organization, target.connection.spec.name);
             tokio::select! {
-                outcome = target.target.check() => health.record(&name, outcome.err().map(|error| error.code())),
+                outcome = Terms::urgently(target.target.check()) => health.record(&name, outcome.err().map(|error| error.code())),
                 () = shutdown.soft.cancelled() => return Ok(()),
             }
         }

@@ -15,7 +15,7 @@ use sluice_core::{
     catalogue::{Catalogue, Connection},
 };
 use sluice_runtime::secret;
-use sluice_store::master::Route;
+use sluice_store::{FleetStore, master::Route};
 use sluice_transform::{Mapper, Schemas};
 
 /// One source connection, ready to be read.
@@ -51,12 +51,13 @@ impl SourceConnection {
         catalogue: &Catalogue,
         connection: &Connection,
         schemas: Arc<Schemas>,
+        fleet: &Arc<dyn FleetStore>,
     ) -> Result<Self> {
         let spec = &connection.spec;
         let scoped = |error: Error| error.connection(&spec.name);
         let files = library.get(&spec.connector).map_err(scoped)?;
         let config = secret::resolve(&spec.config).map_err(scoped)?;
-        let http = HttpClient::for_connection(spec, &config)?;
+        let http = HttpClient::for_connection(connection, &config, fleet)?;
         let source = Source::load(&files, &spec.name, config, http.clone()).map_err(scoped)?;
         let mapper = Mapper::load(&files).map_err(scoped)?;
         let organization = catalogue
@@ -176,11 +177,12 @@ impl Sources {
         library: &Library,
         catalogue: &Catalogue,
         schemas: &Arc<Schemas>,
+        fleet: &Arc<dyn FleetStore>,
     ) -> (Self, Vec<Error>) {
         let mut opened = BTreeMap::new();
         let mut errors = Vec::new();
         for connection in catalogue.sources() {
-            match SourceConnection::open(library, catalogue, connection, schemas.clone()) {
+            match SourceConnection::open(library, catalogue, connection, schemas.clone(), fleet) {
                 Ok(source) => {
                     opened.insert(connection.id, Arc::new(source));
                 }

@@ -11,6 +11,7 @@ use sluice_core::{
     catalogue::{Catalogue, Connection},
 };
 use sluice_runtime::secret;
+use sluice_store::FleetStore;
 use sluice_transform::Mapper;
 
 /// One target connection, ready to be written to.
@@ -40,12 +41,17 @@ impl TargetConnection {
     ///
     /// # Errors
     /// Class Config, from the part that is wrong, scoped to the connection.
-    pub fn open(library: &Library, catalogue: &Catalogue, connection: &Connection) -> Result<Self> {
+    pub fn open(
+        library: &Library,
+        catalogue: &Catalogue,
+        connection: &Connection,
+        fleet: &Arc<dyn FleetStore>,
+    ) -> Result<Self> {
         let spec = &connection.spec;
         let scoped = |error: Error| error.connection(&spec.name);
         let files = library.get(&spec.connector).map_err(scoped)?;
         let config = secret::resolve(&spec.config).map_err(scoped)?;
-        let http = HttpClient::for_connection(spec, &config)?;
+        let http = HttpClient::for_connection(connection, &config, fleet)?;
         let target = Target::load(&files, &spec.name, config, http.clone()).map_err(scoped)?;
         let mapper = Mapper::load(&files).map_err(scoped)?;
         let organization = catalogue
@@ -94,11 +100,15 @@ pub struct Targets(BTreeMap<ConnectionId, Arc<TargetConnection>>);
 impl Targets {
     /// Opens every connection that a flow writes to. One that cannot be opened does not keep the
     /// others from working: its error is returned beside them.
-    pub fn open(library: &Library, catalogue: &Catalogue) -> (Self, Vec<Error>) {
+    pub fn open(
+        library: &Library,
+        catalogue: &Catalogue,
+        fleet: &Arc<dyn FleetStore>,
+    ) -> (Self, Vec<Error>) {
         let mut opened = BTreeMap::new();
         let mut errors = Vec::new();
         for connection in catalogue.targets() {
-            match TargetConnection::open(library, catalogue, connection) {
+            match TargetConnection::open(library, catalogue, connection, fleet) {
                 Ok(target) => {
                     opened.insert(connection.id, Arc::new(target));
                 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
-use sluice_connectors::target::{Certainty, Found, PushBatch, PushItem, PushOperation};
+use sluice_connectors::{
+    http::Terms,
+    target::{Certainty, Found, PushBatch, PushItem, PushOperation},
+};
 use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, record::RecordRef};
 use sluice_runtime::{
     failpoint::{self, Point},
@@ -12,14 +15,12 @@ use sluice_runtime::{
 };
 use sluice_store::task::{PushNext, TargetLink};
 use sluice_transform::{Outgoing, OutgoingInput};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
     SyncOut, TargetConnection,
+    calls::Calls,
     gate::{self, Gate},
     group::{Group, group},
     outcome,
@@ -54,7 +55,7 @@ pub(crate) struct Delivery<'a> {
     pub(crate) context: &'a SyncOut,
     pub(crate) target: &'a TargetConnection,
     pub(crate) outcomes: &'a mpsc::Sender<Settled>,
-    pub(crate) calls: &'a Semaphore,
+    pub(crate) calls: &'a Calls,
     pub(crate) deadlines: Deadlines,
 }
 
@@ -215,7 +216,9 @@ impl Delivery<'_> {
             .iter()
             .map(|work| work.task.entity_id.clone())
             .collect();
-        let answer = self.call(self.target.target.lookup(entity, &ids)).await;
+        let urgent = works.iter().any(Work::is_urgent);
+        let lookup = self.target.target.lookup(entity, &ids);
+        let answer = self.call(urgent, lookup).await;
         failpoint::reach(Point::SyncOutLookedUp).await;
         let (mut found, calls) = match answer {
             Ok(answer) => answer,
@@ -309,9 +312,9 @@ impl Delivery<'_> {
             })
             .collect();
         let count = mapped.len();
-        let answer = self
-            .call(self.target.target.push(&entity, operation, items))
-            .await;
+        let urgent = mapped.iter().any(|mapped| mapped.work.is_urgent());
+        let push = self.target.target.push(&entity, operation, items);
+        let answer = self.call(urgent, push).await;
         failpoint::reach(Point::SyncOutAnswered).await;
         let PushBatch { mut results, calls } = match answer {
             Ok(answer) => answer,
@@ -352,12 +355,12 @@ impl Delivery<'_> {
         lost
     }
 
-    /// Makes a call when there is time for it: within the lease's first half, and not while the
+    /// Makes calls when there is time for them: within the lease's first half, and not while the
     /// target wants a longer pause. A call that was not made uses no attempt.
-    async fn call<T>(&self, call: impl Future<Output = T>) -> Result<T> {
-        let permit = self.calls.acquire().await;
+    async fn call<T>(&self, urgent: bool, call: impl Future<Output = T>) -> Result<T> {
+        let _permit = self.calls.acquire().await;
         let wait = self.target.http.limiter().wait();
-        if permit.is_err() || Instant::now() + wait > self.deadlines.begin {
+        if Instant::now() + wait > self.deadlines.begin {
             return Err(Error::new(
                 ErrorClass::RateLimit,
                 "no_time_left",
@@ -365,7 +368,11 @@ impl Delivery<'_> {
             )
             .retry_after(wait));
         }
-        tokio::time::timeout_at(self.deadlines.end, call)
+        let terms = Terms {
+            urgent,
+            begin_by: Some(self.deadlines.begin),
+        };
+        tokio::time::timeout_at(self.deadlines.end, terms.hold(call))
             .await
             .map_err(|_| {
                 Error::new(
@@ -381,11 +388,6 @@ impl Delivery<'_> {
     }
 
     async fn fail(&self, work: Work, operation: PushOperation, error: &Error) {
-        if error.class() == ErrorClass::RateLimit
-            && let Some(wait) = error.wait()
-        {
-            self.target.http.limiter().pause(wait);
-        }
         let next = outcome::failed(
             &work.task,
             operation,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
-use sluice_core::{Error, ErrorClass, Timestamp};
+use sluice_core::{Error, ErrorClass, QueueClass, Timestamp};
 use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names,
@@ -51,6 +51,11 @@ impl Work {
             calls: 0,
             turn: None,
         }
+    }
+
+    /// Whether it may use what the target's limits keep for urgent work.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.task.priority.class() == QueueClass::High
     }
 }
 

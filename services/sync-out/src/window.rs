@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn limit(calls: u32, per_seconds: u32) -> RateLimit {
-        RateLimit { calls, per_seconds }
+        RateLimit::new(calls, per_seconds)
     }
 
     #[test]

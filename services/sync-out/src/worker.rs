@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     SyncOut, TargetConnection,
+    calls::Calls,
     deliver::{self, Deadlines, Delivery},
     inbox::{Desk, Inbox, Intake, Ready, Ticket},
     picker::Picker,
@@ -71,7 +72,7 @@ pub(crate) async fn run(
         settling,
         desk.clone(),
     ));
-    let concurrency = usize::try_from(spec.concurrency).unwrap_or(1).max(1);
+    let calls = Calls::new(target.http.clone());
     let worker = Worker {
         context,
         target,
@@ -79,7 +80,7 @@ pub(crate) async fn run(
         desk,
         outcomes,
         suspects,
-        calls: Arc::new(Semaphore::new(concurrency)),
+        calls: Arc::new(calls),
         shutdown,
     };
     // Ends the settler and the intakes by dropping what they listen to.
@@ -111,7 +112,7 @@ struct Worker {
     /// The one suspect that this process works on, over all targets.
     suspects: Arc<Semaphore>,
     /// Calls in flight to the target.
-    calls: Arc<Semaphore>,
+    calls: Arc<Calls>,
     shutdown: Shutdown,
 }
 
@@ -122,7 +123,13 @@ impl Worker {
         let mut batches = JoinSet::new();
         while let Some(slot) = self.next(&slots, window).await {
             while batches.try_join_next().is_some() {}
-            let picked = self.inbox.pick(&mut picker, window.claim);
+            // While the breaker lets only probes through, the rest would be claimed in vain.
+            let most = if self.target.http.limiter().is_guarded() {
+                1
+            } else {
+                window.claim
+            };
+            let picked = self.inbox.pick(&mut picker, most);
             if !picked.is_empty() {
                 batches.spawn(self.clone().batch(picked, slot));
             }
@@ -150,8 +157,8 @@ impl Worker {
         }
     }
 
-    /// Waits while the target asked for a pause. The breaker's place is here, too: while it is
-    /// open, nothing is picked, so that waiting costs no attempts (promise O4).
+    /// Waits while the target asked for a pause, and while the breaker is open: nothing is picked
+    /// then, so that waiting costs no attempts (promise O4).
     async fn target_open(&self) {
         loop {
             let wait = self.target.http.limiter().wait();

@@ -31,7 +31,9 @@ pub struct ConnectionSpec {
     pub limits: Vec<RateLimit>,
     #[serde(default)]
     pub retry: RetryPolicy,
-    /// Calls in flight at once per process. Default 4.
+    #[serde(default)]
+    pub breaker: BreakerPolicy,
+    /// Calls in flight at once per process, at most. Default 4.
     #[serde(default = "default_concurrency")]
     pub concurrency: u32,
 }
@@ -40,12 +42,69 @@ fn default_concurrency() -> u32 {
     4
 }
 
-/// At most `calls` in any window of `per_seconds` (promise O3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// At most `calls` in any window of `per_seconds`, made by all processes together (promise O3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     pub calls: u32,
     pub per_seconds: u32,
+    /// Only calls whose URL's path begins with one of these count; empty: every call does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Percent of the calls that only urgent ones may make (priorities 1 to 3). Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reserve: u8,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(percent: &u8) -> bool {
+    *percent == 0
+}
+
+impl RateLimit {
+    /// A limit of all calls, with no reserve.
+    pub fn new(calls: u32, per_seconds: u32) -> Self {
+        Self {
+            calls,
+            per_seconds,
+            paths: Vec::new(),
+            reserve: 0,
+        }
+    }
+}
+
+/// When a connection's breaker opens and closes (promise O4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerPolicy {
+    /// Failures in a row that open it: nobody there, no answer, 5xx. Default 5.
+    pub failures_in_a_row: u32,
+    /// It also opens when this part of the calls of the last 30 seconds failed. Default 50.
+    pub failed_percent: u32,
+    /// Fewer calls than this in 30 seconds say nothing about the part that failed. Default 10.
+    pub least_calls: u32,
+    /// Wait before the first probe, in milliseconds. Doubles after each failed one. Default 5,000.
+    pub first_wait_ms: u64,
+    /// No wait is longer, in milliseconds. Default 600,000 (ten minutes).
+    pub longest_wait_ms: u64,
+    /// Good probes, one after the other, that close it. Default 3.
+    pub good_probes: u32,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            failures_in_a_row: 5,
+            failed_percent: 50,
+            least_calls: 10,
+            first_wait_ms: 5_000,
+            longest_wait_ms: 600_000,
+            good_probes: 3,
+        }
+    }
 }
 
 /// Which streams of a source feed which targets.

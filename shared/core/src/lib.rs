@@ -20,6 +20,7 @@ pub mod retry;
 pub mod run;
 pub mod secret;
 pub mod task;
+pub mod traffic;
 
 pub use class::{Priority, QueueClass};
 pub use entity::EntityType;

@@ -3,6 +3,7 @@
 
 pub mod broker;
 mod dead_letter;
+mod fleet;
 mod master;
 pub mod raw;
 mod run;

@@ -18,8 +18,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections for reading; they see the last commit and never wait for the writer.
 const READERS: u32 = 4;
 
-/// Master data and tasks in one SQLite file: [`sluice_store::MasterStore`] and
-/// [`sluice_store::TaskStore`].
+/// Master data and tasks in one SQLite file: [`sluice_store::MasterStore`],
+/// [`sluice_store::TaskStore`] and [`sluice_store::FleetStore`].
 ///
 /// There is one writer per process, and writers of several processes take turns by SQLite's own
 /// lock (`BEGIN IMMEDIATE`), so every write transaction sees all that were committed before it and

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_embedded::EmbeddedSql;
-use sluice_store::{MasterStore, TaskStore, conformance::sql::SqlFixture};
+use sluice_store::{FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
@@ -33,6 +33,10 @@ impl SqlFixture for File {
     async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
         let store = Arc::new(EmbeddedSql::open(&self.url()).await.unwrap());
         (store.clone(), store)
+    }
+
+    async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(EmbeddedSql::open(&self.url()).await.unwrap())
     }
 
     async fn execute(&self, sql: &'static str) -> u64 {

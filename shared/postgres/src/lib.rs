@@ -1,4 +1,5 @@
-//! PostgreSQL as [`MasterStore`](sluice_store::MasterStore) and [`TaskStore`](sluice_store::TaskStore).
+//! PostgreSQL as [`MasterStore`](sluice_store::MasterStore), [`TaskStore`](sluice_store::TaskStore)
+//! and [`FleetStore`](sluice_store::FleetStore).
 //!
 //! Every method is one transaction of a few set-based statements: lists travel as arrays and are
 //! unnested, so the number of statements does not grow with the batch. Rows are locked in one
@@ -8,6 +9,7 @@
 mod convert;
 mod dead_letter;
 mod error;
+mod fleet;
 mod look;
 mod master;
 mod run;
@@ -51,7 +53,14 @@ impl Default for PoolSettings {
 #[derive(Debug, Clone)]
 pub struct PostgresSql {
     pool: PgPool,
+    /// For [`FleetStore`](sluice_store::FleetStore): calls must not wait behind batches.
+    fleet: PgPool,
 }
+
+/// Connections for what the fleet agrees on: one in use, one for the next connection's turn.
+const FLEET_CONNECTIONS: u32 = 2;
+/// What the fleet agrees on is needed now: a statement or a wait that takes longer has failed.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl PostgresSql {
     /// Connects to `postgres://user:password@host:port/database` and checks that it answers.
@@ -81,17 +90,27 @@ impl PostgresSql {
                 ("jit", "off"),
             ])
             .statement_cache_capacity(200);
+        let fleet = PgPoolOptions::new()
+            .max_connections(FLEET_CONNECTIONS)
+            .acquire_timeout(FLEET_TIMEOUT)
+            .connect_lazy_with(options.clone().options([
+                ("statement_timeout", FLEET_TIMEOUT.as_millis().to_string()),
+                // A crash that forgets the last changes starts another server, which
+                // `StoreClock::server` tells.
+                ("synchronous_commit", "off".to_owned()),
+            ]));
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections.max(1))
             .acquire_timeout(settings.acquire_timeout)
             .connect_with(options)
             .await
             .map_err(error::failed)?;
-        Ok(Self { pool })
+        Ok(Self { pool, fleet })
     }
 
     /// Waits until every connection is closed.
     pub async fn close(&self) {
+        self.fleet.close().await;
         self.pool.close().await;
     }
 }

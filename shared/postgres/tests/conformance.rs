@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_postgres::{PoolSettings, PostgresSql};
-use sluice_store::{MasterStore, TaskStore, conformance::sql::SqlFixture};
+use sluice_store::{FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture};
 use sluice_testkit::PostgresDatabase;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -18,18 +18,27 @@ async fn fixture() -> Fixture {
     }
 }
 
-#[async_trait]
-impl SqlFixture for Fixture {
-    async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
+impl Fixture {
+    async fn connect(&self) -> PostgresSql {
         let settings = PoolSettings {
             max_connections: 4,
             ..PoolSettings::default()
         };
-        let store = PostgresSql::connect(self.database.url(), settings)
+        PostgresSql::connect(self.database.url(), settings)
             .await
-            .unwrap();
-        let store = Arc::new(store);
+            .unwrap()
+    }
+}
+
+#[async_trait]
+impl SqlFixture for Fixture {
+    async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
+        let store = Arc::new(self.connect().await);
         (store.clone(), store)
+    }
+
+    async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(self.connect().await)
     }
 
     async fn execute(&self, sql: &'static str) -> u64 {

@@ -60,6 +60,11 @@ metrics! {
     CALLS: Counter = "sluice_calls_total";
     /// Calls that batching, coalescing and skipping made unnecessary. Labels: target.
     CALLS_SAVED: Counter = "sluice_calls_saved_total";
+    /// Seconds a call waited for its turn under the connection's limits. Labels: target.
+    LIMITER_WAIT: Histogram = "sluice_limiter_wait_seconds";
+    /// State of a connection's breaker: 0 closed, 1 letting some calls through again, 2 open.
+    /// Labels: target.
+    BREAKER_STATE: Gauge = "sluice_breaker_state";
     /// Webhooks that came in. Labels: source, outcome.
     WEBHOOKS: Counter = "sluice_webhooks_total";
 }

@@ -1,10 +1,10 @@
-//! Contracts of the four stores that Sluice stands on, and the conformance suites every backend
+//! Contracts of the stores that Sluice stands on, and the conformance suites every backend
 //! must pass.
 //!
 //! | contract | embedded | server |
 //! |---|---|---|
 //! | [`RawStore`] | SQLite | MongoDB |
-//! | [`MasterStore`], [`TaskStore`] | SQLite | PostgreSQL |
+//! | [`MasterStore`], [`TaskStore`], [`FleetStore`] | SQLite | PostgreSQL |
 //! | [`Broker`] | in process | RabbitMQ |
 //!
 //! To change a contract: change its suite in [`conformance`] first, then both backends.
@@ -15,6 +15,7 @@ pub mod broker;
 pub mod conformance;
 pub mod dead_letter;
 pub mod dependency;
+pub mod fleet;
 pub mod master;
 pub mod outcome;
 pub mod plan;
@@ -28,6 +29,7 @@ pub mod unknown;
 use std::sync::Arc;
 
 pub use broker::Broker;
+pub use fleet::FleetStore;
 pub use master::MasterStore;
 pub use raw::RawStore;
 pub use task::TaskStore;
@@ -38,5 +40,6 @@ pub struct Backends {
     pub raw: Arc<dyn RawStore>,
     pub master: Arc<dyn MasterStore>,
     pub tasks: Arc<dyn TaskStore>,
+    pub fleet: Arc<dyn FleetStore>,
     pub broker: Arc<dyn Broker>,
 }

@@ -57,7 +57,8 @@ impl Product {
                         MongoRaw::connect(&servers.mongodb, &servers.mongodb_database).await?,
                     ),
                     master: sql.clone(),
-                    tasks: sql,
+                    tasks: sql.clone(),
+                    fleet: sql,
                     broker: Arc::new(
                         RabbitBroker::connect(&servers.rabbitmq, RabbitOptions::default()).await?,
                     ),
@@ -72,7 +73,8 @@ impl Product {
                 Backends {
                     raw: Arc::new(SqliteRaw::connect(&raw).await?),
                     master: sql.clone(),
-                    tasks: sql,
+                    tasks: sql.clone(),
+                    fleet: sql,
                     broker: Arc::new(LocalBroker::default()),
                 }
             }
@@ -116,6 +118,7 @@ impl Product {
             &self.connectors,
             &self.catalogue,
             &Arc::new(Schemas::shipped()?),
+            &self.backends.fleet,
         );
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
@@ -202,7 +205,8 @@ impl Product {
     }
 
     pub(crate) fn sync_out_service(&self) -> Outcome<SyncOut> {
-        let (targets, errors) = Targets::open(&self.connectors, &self.catalogue);
+        let (targets, errors) =
+            Targets::open(&self.connectors, &self.catalogue, &self.backends.fleet);
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
         }

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("store", &["core"]),
     ("transform", &["core"]),
-    ("connectors", &["core", "runtime"]),
+    ("connectors", &["core", "runtime", "store"]),
     ("runtime", &["core"]),
     ("embedded", &["core", "store"]),
     ("postgres", &["core", "store"]),

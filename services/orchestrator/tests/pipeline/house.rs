@@ -17,7 +17,7 @@ use sluice_orchestrator::{
 };
 use sluice_runtime::Shutdown;
 use sluice_store::{
-    Backends, Broker, MasterStore, RawStore,
+    Backends, Broker, FleetStore, MasterStore, RawStore,
     dead_letter::DeadLetterFilter,
     master::{MasterQuery, RecordHistory},
     raw::{RawRecord, RawRecordQuery},
@@ -87,9 +87,10 @@ impl House {
         let catalogue = Arc::new(sql.register(&spec).await.unwrap());
         let library = Library::new(Some(&dir.path().join("connectors"))).unwrap();
         let schemas = Arc::new(Schemas::shipped().unwrap());
-        let (sources, errors) = Sources::open(&library, &catalogue, &schemas);
+        let fleet: Arc<dyn FleetStore> = sql.clone();
+        let (sources, errors) = Sources::open(&library, &catalogue, &schemas, &fleet);
         assert!(errors.is_empty(), "{errors:?}");
-        let (targets, errors) = Targets::open(&library, &catalogue);
+        let (targets, errors) = Targets::open(&library, &catalogue, &fleet);
         assert!(errors.is_empty(), "{errors:?}");
         let broker: Arc<dyn Broker> = Arc::new(LocalBroker::default());
         Self {
@@ -98,6 +99,7 @@ impl House {
                 raw,
                 master: sql.clone(),
                 tasks: sql,
+                fleet,
                 broker,
             },
             organization: catalogue.organization("acme").unwrap(),

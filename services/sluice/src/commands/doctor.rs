@@ -30,7 +30,7 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
         check(
             format!("master store ({}:)", store.master.scheme()),
             async {
-                let (master, _) = backends::open_sql(store).await?;
+                let (master, ..) = backends::open_sql(store).await?;
                 master.ping().await?;
                 let pending = master
                     .migrations()

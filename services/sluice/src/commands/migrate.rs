@@ -12,7 +12,7 @@ use crate::{
 
 pub async fn run(cli: &Cli, command: &Option<MigrateCommand>) -> Result<Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
-    let (master, _) = backends::open_sql(&settings.store).await?;
+    let (master, ..) = backends::open_sql(&settings.store).await?;
     match command {
         None | Some(MigrateCommand::Up) => {
             let applied = master.migrate().await?;

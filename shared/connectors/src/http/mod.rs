@@ -10,15 +10,22 @@ mod message;
 mod observe;
 mod options;
 mod retry_after;
+mod terms;
 
 use std::sync::{
-    Arc, Once,
+    Arc, Mutex, MutexGuard, Once, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Url, redirect};
-use sluice_core::{Error, Result, catalogue::ConnectionSpec, secret::SecretConfig};
+use sluice_core::{
+    Error, ErrorClass, Result,
+    catalogue::{Connection, ConnectionSpec},
+    secret::SecretConfig,
+    traffic::{Nanos, breaker::Ended, congestion::Congestion},
+};
+use sluice_store::FleetStore;
 use tracing::Instrument as _;
 
 pub use access::Hosts;
@@ -29,8 +36,9 @@ pub use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 pub use retry_after::{MAX_PAUSE, retry_after};
+pub use terms::Terms;
 
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, LimiterSettings};
 
 /// Client of one connection. Clones share the limiter, the pool and the call counter.
 #[derive(Clone)]
@@ -45,6 +53,7 @@ struct Shared {
     limiter: Limiter,
     options: HttpOptions,
     calls: AtomicU64,
+    congestion: Mutex<Congestion>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -56,14 +65,38 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// The client of a registered connection: limits from its spec, hosts and the `http` section
-    /// from its settings.
+    /// The client of a registered connection, which shares limits and breaker with every process
+    /// of the fleet. Hosts and the `http` section come from its settings.
     ///
     /// # Errors
     /// `http_settings_invalid`; `http_client_failed` when the system has no usable TLS roots.
-    pub fn for_connection(spec: &ConnectionSpec, config: &SecretConfig) -> Result<Self> {
-        let options = HttpOptions::from_config(config).map_err(|e| e.connection(&spec.name))?;
-        Self::new(&spec.name, config, Limiter::new(&spec.limits), options)
+    pub fn for_connection(
+        connection: &Connection,
+        config: &SecretConfig,
+        fleet: &Arc<dyn FleetStore>,
+    ) -> Result<Self> {
+        let spec = &connection.spec;
+        let options = HttpOptions::of_connection(spec, config)?;
+        let limiter = Limiter::shared(LimiterSettings {
+            fleet: Arc::clone(fleet),
+            connection: connection.id,
+            name: spec.name.clone(),
+            limits: spec.limits.clone(),
+            breaker: spec.breaker.clone(),
+            call_lasts: options.timeout,
+        });
+        Self::new(&spec.name, config, limiter, options)
+    }
+
+    /// The client of a connection outside the fleet, for tools that look at one before anything
+    /// is registered: it keeps the limits by itself.
+    ///
+    /// # Errors
+    /// As [`Self::for_connection`].
+    pub fn alone(spec: &ConnectionSpec, config: &SecretConfig) -> Result<Self> {
+        let options = HttpOptions::of_connection(spec, config)?;
+        let limiter = Limiter::new(&spec.limits);
+        Self::new(&spec.name, config, limiter, options)
     }
 
     /// A client that may call the hosts named in `config`; see [`Hosts::of_config`].
@@ -101,8 +134,9 @@ impl HttpClient {
                 connection: connection.to_owned(),
                 client,
                 limiter,
-                options,
                 calls: AtomicU64::new(0),
+                congestion: Mutex::new(Congestion::new(options.concurrency)),
+                options,
             }),
             hosts,
         })
@@ -120,6 +154,7 @@ impl HttpClient {
     /// `Retry-After` pauses the limiter for everybody.
     ///
     /// # Errors
+    /// - What [`Limiter::acquire`] returns (RateLimit): nothing was sent.
     /// - `host_not_allowed` (Config): nothing was sent.
     /// - `connection_failed` (Network): nothing was sent.
     /// - `no_answer` (Timeout): the call may have been carried out.
@@ -147,10 +182,13 @@ impl HttpClient {
             call = call.timeout(timeout.min(options::MAX_TIMEOUT));
         }
         let call = call.build().map_err(failure::not_built)?;
-        shared.limiter.acquire().await?;
+        let terms = Terms::current();
+        let permit = shared.limiter.acquire(call.url().path(), &terms).await?;
         shared.calls.fetch_add(1, Ordering::Relaxed);
         let started = std::time::Instant::now();
         let answer = self.exchange(call, &host).await;
+        permit.ended(ended(&answer));
+        self.learn(started.elapsed(), &answer);
         observe::done(&shared.connection, started, &answer);
         answer
     }
@@ -192,6 +230,27 @@ impl HttpClient {
         }
     }
 
+    fn learn(&self, took: std::time::Duration, answer: &Result<Response>) {
+        let mut congestion = self.congestion();
+        match answer {
+            Ok(answer) if matches!(answer.status.as_u16(), 429 | 503) => congestion.congested(),
+            Err(error) if error.class() == ErrorClass::Timeout => congestion.congested(),
+            Ok(_) => congestion.answered(Nanos::try_from(took.as_nanos()).unwrap_or(Nanos::MAX)),
+            Err(_) => {}
+        }
+    }
+
+    fn congestion(&self) -> MutexGuard<'_, Congestion> {
+        // Nothing panics while the lock is held.
+        let lock = self.shared.congestion.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls that may be made at once, by what the last ones told. It begins low.
+    pub fn concurrency(&self) -> usize {
+        self.congestion().calls() as usize
+    }
+
     /// HTTP calls made so far by this client and its clones.
     pub fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
@@ -203,6 +262,19 @@ impl HttpClient {
 
     pub fn connection(&self) -> &str {
         &self.shared.connection
+    }
+}
+
+/// What the breaker makes of an answer.
+fn ended(answer: &Result<Response>) -> Ended {
+    match answer {
+        Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Ended::Unknown,
+        Ok(answer) if answer.status.is_server_error() => Ended::Failed,
+        Ok(_) => Ended::Answered,
+        Err(error) if matches!(error.class(), ErrorClass::Network | ErrorClass::Timeout) => {
+            Ended::Failed
+        }
+        Err(_) => Ended::Answered,
     }
 }
 

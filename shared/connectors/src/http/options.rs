@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_core::{Error, Result, secret::SecretConfig};
+use sluice_core::{Error, Result, catalogue::ConnectionSpec, secret::SecretConfig};
 
 /// No call may take longer, whatever the settings say: leases are built around it.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(120);
@@ -19,6 +19,8 @@ pub struct HttpOptions {
     pub timeout: Duration,
     /// Bytes of an answer's body, counted after unpacking. Default 64 MiB.
     pub max_response_bytes: usize,
+    /// Calls at once, at most. Default 4.
+    pub concurrency: u32,
 }
 
 impl Default for HttpOptions {
@@ -27,6 +29,7 @@ impl Default for HttpOptions {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
             max_response_bytes: 64 * 1024 * 1024,
+            concurrency: 4,
         }
     }
 }
@@ -41,6 +44,18 @@ struct Section {
 }
 
 impl HttpOptions {
+    /// The bounds of a configured connection.
+    ///
+    /// # Errors
+    /// As [`Self::from_config`].
+    pub fn of_connection(spec: &ConnectionSpec, config: &SecretConfig) -> Result<Self> {
+        let options = Self::from_config(config).map_err(|error| error.connection(&spec.name))?;
+        Ok(Self {
+            concurrency: spec.concurrency,
+            ..options
+        })
+    }
+
     /// Reads `http: {connect_timeout_seconds, timeout_seconds, max_response_bytes}` of the
     /// settings; what is missing keeps its default.
     ///

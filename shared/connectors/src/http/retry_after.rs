@@ -23,13 +23,47 @@ pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> 
     Some(wait.min(MAX_PAUSE))
 }
 
-/// The pause an answer asks of every caller of the connection.
+/// The pause an answer asks of every caller of the connection: `Retry-After` of a refusal, or
+/// quota headers of any answer that say that nothing remains until a reset.
 pub(super) fn pause_asked_for(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
-    matches!(
+    let refused = matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    )
-    .then(|| retry_after(headers, Utc::now()))?
+    );
+    let now = Utc::now();
+    let asked = refused.then(|| retry_after(headers, now)).flatten();
+    asked.max(quota_reset(headers, now))
+}
+
+/// When nothing remains of a quota: the time until there is a new one, at most [`MAX_PAUSE`].
+/// Reads `RateLimit` (draft-ietf-httpapi-ratelimit-headers), the `RateLimit-*` of its earlier
+/// drafts, and the common `X-RateLimit-*`, whose reset is seconds or a Unix time.
+fn quota_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0);
+    let of_pair = |remaining: &str, reset: &str| {
+        let remaining = number(text(remaining)?)?;
+        let reset = number(text(reset)?)?;
+        (remaining < 1.0).then_some(reset)
+    };
+    let of_item = || {
+        let parts: Vec<_> = text("ratelimit")?.split(';').map(str::trim).collect();
+        let part = |key: &str| {
+            parts
+                .iter()
+                .find_map(|part| number(part.strip_prefix(key)?))
+        };
+        (part("r=")? < 1.0).then(|| part("t="))?
+    };
+    let reset = of_item()
+        .or_else(|| of_pair("ratelimit-remaining", "ratelimit-reset"))
+        .or_else(|| of_pair("x-ratelimit-remaining", "x-ratelimit-reset"))?;
+    // No quota lasts 30 years: a larger number is a point in time.
+    let unix = now.timestamp_millis() as f64 / 1_000.0;
+    let wait = if reset > 1e9 { reset - unix } else { reset };
+    Duration::try_from_secs_f64(wait.max(0.0))
+        .ok()
+        .map(|wait| wait.min(MAX_PAUSE))
 }
 
 #[cfg(test)]
@@ -57,5 +91,58 @@ mod tests {
             assert_eq!(retry_after(&headers, now), expected, "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn an_empty_quota_pauses_until_its_reset() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        for (pairs, wait) in [
+            (vec![("ratelimit", "\"default\";r=0;t=30")], Some(30.0)),
+            (vec![("ratelimit", "\"default\";r=5;t=30")], None),
+            (
+                vec![("ratelimit-remaining", "0"), ("ratelimit-reset", "12")],
+                Some(12.0),
+            ),
+            (
+                vec![("ratelimit-remaining", "3"), ("ratelimit-reset", "12")],
+                None,
+            ),
+            (
+                vec![
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", "1700000045"),
+                ],
+                Some(45.0),
+            ),
+            (
+                vec![
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", "1600000000"),
+                ],
+                Some(0.0),
+            ),
+            (
+                vec![
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", "99999"),
+                ],
+                Some(3600.0),
+            ),
+            (vec![("x-ratelimit-remaining", "0")], None),
+            (
+                vec![
+                    ("x-ratelimit-remaining", "none"),
+                    ("x-ratelimit-reset", "5"),
+                ],
+                None,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &pairs {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            let expected = wait.map(Duration::from_secs_f64);
+            assert_eq!(quota_reset(&headers, now), expected, "{pairs:?}");
+        }
     }
 }

@@ -69,6 +69,12 @@ impl<'a> Session<'a> {
                 Ok(body) => return Ok(body),
                 Err(refusal) => refusal,
             };
+            // Some say in the body what others say in a header.
+            if refusal.error.class() == ErrorClass::RateLimit
+                && let Some(wait) = refusal.error.wait()
+            {
+                self.http.limiter().pause(wait);
+            }
             let again = refusal.action == Action::RefreshTokenThenRetry
                 && !refreshed
                 && requester.authenticator.renew(ticket).await;

@@ -8,8 +8,12 @@ use std::{
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use sluice_core::{
     ErrorClass,
-    catalogue::{CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget, OrganizationSpec, RateLimit},
+    catalogue::{
+        BreakerPolicy, CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget, OrganizationSpec,
+        RateLimit,
+    },
     retry::{ClassPolicy, RetryPolicy},
+    traffic::pace::MAX_LIMITS,
 };
 
 use super::{problems::Problems, read, units};
@@ -54,6 +58,7 @@ pub(super) struct Connection {
     config: serde_json::Value,
     limits: Vec<RateLimit>,
     retry: Retry,
+    breaker: Breaker,
     concurrency: u32,
 }
 
@@ -80,6 +85,19 @@ struct ClassRetry {
     max_delay: Option<Duration>,
 }
 
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Breaker {
+    failures_in_a_row: u32,
+    failed_percent: u32,
+    least_calls: u32,
+    #[serde(deserialize_with = "units::duration")]
+    first_wait: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    longest_wait: Duration,
+    good_probes: u32,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Flow {
@@ -102,6 +120,7 @@ impl Entry for Connection {
         "config",
         "limits",
         "retry",
+        "breaker",
         "concurrency",
     ];
 }
@@ -119,6 +138,7 @@ impl Default for Connection {
             config: serde_json::Value::Object(serde_json::Map::new()),
             limits: Vec::new(),
             retry: Retry::default(),
+            breaker: Breaker::default(),
             concurrency: 4,
         }
     }
@@ -153,6 +173,20 @@ impl From<Retry> for RetryPolicy {
             max_delay_ms: milliseconds(retry.max_delay),
             max_limited_ms: milliseconds(retry.max_limited),
             classes: classes.collect(),
+        }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        let policy = BreakerPolicy::default();
+        Self {
+            failures_in_a_row: policy.failures_in_a_row,
+            failed_percent: policy.failed_percent,
+            least_calls: policy.least_calls,
+            first_wait: Duration::from_millis(policy.first_wait_ms),
+            longest_wait: Duration::from_millis(policy.longest_wait_ms),
+            good_probes: policy.good_probes,
         }
     }
 }
@@ -239,6 +273,14 @@ impl Connection {
             config: self.config,
             limits,
             retry: self.retry.into(),
+            breaker: BreakerPolicy {
+                failures_in_a_row: self.breaker.failures_in_a_row,
+                failed_percent: self.breaker.failed_percent,
+                least_calls: self.breaker.least_calls,
+                first_wait_ms: milliseconds(self.breaker.first_wait),
+                longest_wait_ms: milliseconds(self.breaker.longest_wait),
+                good_probes: self.breaker.good_probes,
+            },
             concurrency: self.concurrency,
         }
     }
@@ -320,13 +362,43 @@ fn connection(place: &str, entry: &Connection, problems: &mut Problems) {
             "calls and per_seconds must be at least 1",
         );
     }
+    if entry.limits.len() > MAX_LIMITS {
+        problems.add(
+            &format!("{place}.limits"),
+            format!("at most {MAX_LIMITS} limits"),
+        );
+    }
+    if entry.limits.iter().any(|limit| limit.reserve > 90) {
+        problems.add(
+            &format!("{place}.limits"),
+            "reserve must be 0 to 90 percent",
+        );
+    }
     if entry.retry.base_delay > entry.retry.max_delay {
         problems.add(
             &format!("{place}.retry"),
             "base_delay must not be longer than max_delay",
         );
     }
+    breaker(&format!("{place}.breaker"), &entry.breaker, problems);
     secrets(&format!("{place}.config"), &entry.config, problems);
+}
+
+fn breaker(place: &str, breaker: &Breaker, problems: &mut Problems) {
+    let counts = [
+        breaker.failures_in_a_row,
+        breaker.least_calls,
+        breaker.good_probes,
+    ];
+    if counts.contains(&0) || !(1..=100).contains(&breaker.failed_percent) {
+        problems.add(
+            place,
+            "counts must be at least 1, failed_percent must be 1 to 100",
+        );
+    }
+    if breaker.first_wait > breaker.longest_wait {
+        problems.add(place, "first_wait must not be longer than longest_wait");
+    }
 }
 
 /// Secrets must be references: the catalogue is stored and shown as it is written.

@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod dead_letter;
 pub mod dead_letter_shown;
+pub mod fleet;
 pub mod master;
 pub mod master_wants;
 pub mod raw;

@@ -1,4 +1,5 @@
-//! What the cases of the SQL contracts ([`crate::MasterStore`], [`crate::TaskStore`]) share.
+//! What the cases of the SQL contracts ([`crate::MasterStore`], [`crate::TaskStore`],
+//! [`crate::FleetStore`]) share.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 use sluice_core::{
     ConnectionId, EntityType, ErrorClass, OrganizationId, Priority, QueueClass, RunId, TaskId,
     Timestamp,
-    catalogue::{Catalogue, CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget, OrganizationSpec},
+    catalogue::{
+        BreakerPolicy, Catalogue, CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget,
+        OrganizationSpec,
+    },
     message::TaskRef,
     record::{CanonicalRecord, RecordRef},
     retry::RetryPolicy,
@@ -17,7 +21,7 @@ use sluice_core::{
 };
 
 use crate::{
-    MasterStore, TaskStore,
+    FleetStore, MasterStore, TaskStore,
     master::{Applied, ApplyBatch, ApplyRecord, MasterQuery, RecordHistory, Route},
     run::NewRun,
     task::{
@@ -31,6 +35,9 @@ use crate::{
 pub trait SqlFixture: Send + Sync + 'static {
     /// Opens the database as one more process would, with connections of its own.
     async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>);
+
+    /// The same for what the fleet agrees on.
+    async fn open_fleet(&self) -> Arc<dyn FleetStore>;
 
     /// Runs a statement whose text both dialects understand; returns the rows it changed.
     async fn execute(&self, sql: &'static str) -> u64;
@@ -98,6 +105,7 @@ macro_rules! sql_suite {
         $crate::dead_letter_suite!($fixture);
         $crate::dead_letter_shown_suite!($fixture);
         $crate::replay_suite!($fixture);
+        $crate::fleet_suite!($fixture);
     };
 }
 
@@ -374,6 +382,7 @@ pub fn connection_spec(organization: &str, name: &str) -> ConnectionSpec {
         config: json!({"url": "http://localhost", "password": "env:PASSWORD"}),
         limits: Vec::new(),
         retry: RetryPolicy::default(),
+        breaker: BreakerPolicy::default(),
         concurrency: 4,
     }
 }

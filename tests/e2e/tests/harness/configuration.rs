@@ -22,6 +22,10 @@ pub struct Places {
 pub fn write(file: &Path, setup: &Setup, places: &Places) {
     let credentials = Options::new(Kind::Yardi);
     let limits = json!([{ "calls": setup.target_limit, "per_seconds": 60 }]);
+    let [one_limits, lessen360_limits] = setup
+        .limits
+        .clone()
+        .unwrap_or_else(|| [limits.clone(), limits]);
     let retry = json!({ "max_retries": setup.retries, "base_delay": "200ms", "max_delay": "2s" });
     let connection = |name: &str, config: Value, limits: &Value| {
         json!({
@@ -54,10 +58,10 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
             }), &json!([{ "calls": 600_000, "per_seconds": 60 }])),
             connection("one", json!({
                 "base_url": places.one, "client_id": "sluice", "client_secret": "env:E2E_ONE_SECRET",
-            }), &limits),
+            }), &one_limits),
             connection("lessen360", json!({
                 "base_url": places.lessen360, "app_id": "sluice-app", "app_secret": "env:E2E_LESSEN360_SECRET",
-            }), &limits),
+            }), &lessen360_limits),
         ],
         "flows": [{
             "organization": ORGANIZATION, "name": FLOW, "source": "yardi",

@@ -46,6 +46,9 @@ pub struct Setup {
     pub seed: u64,
     /// Calls per minute the stand-in targets allow, which the connections are told.
     pub target_limit: u32,
+    /// Limits the connections to ONE and Lessen360 are told instead, `[{calls, per_seconds}]`:
+    /// the stand-ins then only watch.
+    pub limits: Option<[Value; 2]>,
     /// Retries of a failed push or pull.
     pub retries: u32,
     /// Leases run out this soon, so that a killed process's work comes back soon.
@@ -58,6 +61,7 @@ impl Default for Setup {
             records: 800,
             seed: 11,
             target_limit: 600_000,
+            limits: None,
             retries: 5,
             lease: "5s",
         }

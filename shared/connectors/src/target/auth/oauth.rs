@@ -14,7 +14,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::filled;
 use crate::{
-    http::{Request, Response, retry_after},
+    http::{Request, Response, Terms, retry_after},
     target::{
         call::Session,
         requester::parse_base,
@@ -108,7 +108,8 @@ impl OAuth {
             .headers
             .insert(ACCEPT, HeaderValue::from_static("application/json"));
         request.body = form.into();
-        let answer = session.send(request).await.map_err(nothing_sent)?;
+        let answer = Terms::urgently(session.send(request)).await;
+        let answer = answer.map_err(nothing_sent)?;
         if !answer.status.is_success() {
             return Err(refused(&answer));
         }

@@ -1,0 +1,449 @@
+//! When a call may be made: the limits, pauses and the breaker of one connection, shared by every
+//! process that has the same store (promises O3, O4).
+//!
+//! The decisions are [`sluice_core::traffic`]'s. Here callers wait in line, and one task per
+//! connection and process, running only while it is needed, asks the store for slots ahead of
+//! time. Taking a slot that is at hand takes a lock for less than a microsecond and no round trip.
+//! While the store is away nobody calls.
+
+mod local;
+pub mod manage;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sluice_core::{
+    ConnectionId, Error, ErrorClass, Result,
+    catalogue::{BreakerPolicy, RateLimit},
+    traffic::{
+        Ask, Grant, Nanos, Share, Take, Traffic,
+        breaker::{Ended, Event},
+        pace::Kind,
+    },
+};
+use sluice_store::FleetStore;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use crate::http::Terms;
+
+/// Name of the document in the store.
+pub const DOCUMENT: &str = "traffic";
+/// A store that takes longer to answer is away.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// When to come back after the store could not be asked.
+const AWAY_WAIT: Duration = Duration::from_secs(5);
+
+/// Where limits come from, and with whom they are shared.
+#[derive(Clone)]
+pub struct LimiterSettings {
+    pub fleet: Arc<dyn FleetStore>,
+    pub connection: ConnectionId,
+    /// Name of the connection, for logs and metrics.
+    pub name: String,
+    /// In force until the store knows better.
+    pub limits: Vec<RateLimit>,
+    pub breaker: BreakerPolicy,
+    /// The longest a call takes.
+    pub call_lasts: Duration,
+}
+
+/// The gate before every call to one connection. Clones share it. Callers of one kind are served
+/// in the order they came; one that gives up uses no slot.
+#[derive(Clone)]
+pub struct Limiter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: LimiterSettings,
+    origin: Instant,
+    state: Mutex<State>,
+    /// Wakes the task that asks the store.
+    work: Notify,
+}
+
+struct State {
+    share: Share,
+    lines: BTreeMap<Kind, Arc<Line>>,
+    /// Whether the task that asks the store runs.
+    asking: bool,
+}
+
+/// Callers of one kind, in line.
+#[derive(Default)]
+struct Line {
+    /// Held by the first one; tokio's mutex is fair.
+    first: tokio::sync::Mutex<()>,
+    /// Tells the first one that there is something new.
+    news: Notify,
+}
+
+impl std::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limiter")
+            .field("connection", &self.inner.settings.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Leave for one call, which must be made right away. Say how it ended, or drop it when nobody
+/// knows.
+#[must_use = "a slot is used up"]
+pub struct Permit {
+    inner: Arc<Inner>,
+    probe: Option<u64>,
+}
+
+impl Permit {
+    /// The call ended so.
+    pub fn ended(mut self, ended: Ended) {
+        self.inner.ended(self.probe.take(), ended);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Only a probe's end is waited for.
+        if self.probe.is_some() {
+            self.inner.ended(self.probe, Ended::Unknown);
+        }
+    }
+}
+
+/// A caller in line, until dropped.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    kind: Kind,
+    epoch: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.inner.state();
+        state.share.wait_ended(self.kind, self.epoch);
+    }
+}
+
+impl Limiter {
+    /// The limiter of a connection, shared by every process with the same store.
+    pub fn shared(settings: LimiterSettings) -> Self {
+        let call_lasts = nanos(settings.call_lasts);
+        let owner = uuid::Uuid::new_v4().simple().to_string();
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::new(State {
+                    share: Share::new(owner, &settings.limits, call_lasts),
+                    lines: BTreeMap::new(),
+                    asking: false,
+                }),
+                origin: Instant::now(),
+                work: Notify::new(),
+                settings,
+            }),
+        }
+    }
+
+    /// A limiter that nobody shares: for tools that work without a store.
+    pub fn new(limits: &[RateLimit]) -> Self {
+        Self::shared(LimiterSettings {
+            fleet: Arc::new(local::LocalFleet::default()),
+            connection: ConnectionId(0),
+            name: String::new(),
+            limits: limits.to_vec(),
+            breaker: BreakerPolicy::default(),
+            call_lasts: Duration::from_secs(120),
+        })
+    }
+
+    /// Waits until a call to this path may be made. Every HTTP call takes its own leave, token
+    /// refreshes and look-ups too.
+    ///
+    /// # Errors
+    /// Of class RateLimit, which costs no attempt: `breaker_open`; `no_slot_in_time` when the terms
+    /// say by when to begin; `limits_unreachable` when the store is away.
+    pub async fn acquire(&self, path: &str, terms: &Terms) -> Result<Permit> {
+        let started = Instant::now();
+        let permit = match self.inner.take_at_once(path, terms.urgent) {
+            Some(permit) => permit,
+            None => self.wait_in_line(path, terms).await?,
+        };
+        metrics::histogram!(
+            "sluice_limiter_wait_seconds",
+            "target" => self.inner.settings.name.clone()
+        )
+        .record(started.elapsed());
+        Ok(permit)
+    }
+
+    async fn wait_in_line(&self, path: &str, terms: &Terms) -> Result<Permit> {
+        let turn = self.inner.take_in_line(path, terms.urgent);
+        match terms.begin_by {
+            None => turn.await,
+            Some(by) => tokio::time::timeout_at(by, turn).await.unwrap_or_else(|_| {
+                Err(held_back("no_slot_in_time", "no call was allowed in time")
+                    .retry_after(self.wait()))
+            }),
+        }
+    }
+
+    /// Nobody calls for this long, in no process, for instance because of a `Retry-After`. A
+    /// shorter pause never shortens a longer one.
+    pub fn pause(&self, wait: Duration) {
+        let mut state = self.inner.state();
+        let until = self.inner.now().saturating_add(nanos(wait));
+        state.share.pause_until(until);
+        self.inner.ask_if_due(&mut state);
+    }
+
+    /// How long the next caller would wait if it were alone: for its turn, for the end of a pause,
+    /// or for the breaker.
+    pub fn wait(&self) -> Duration {
+        let mut state = self.inner.state();
+        let wait = state.share.wait(self.inner.now());
+        self.inner.ask_if_due(&mut state);
+        Duration::from_nanos(u64::try_from(wait).unwrap_or(0))
+    }
+
+    /// Whether the breaker lets only some calls through, so that little should be begun.
+    pub fn is_guarded(&self) -> bool {
+        self.inner.state().share.is_guarded()
+    }
+}
+
+fn held_back(code: &'static str, message: &str) -> Error {
+    Error::new(ErrorClass::RateLimit, code, message)
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Nanos {
+        nanos(self.origin.elapsed())
+    }
+
+    fn at(&self, time: Nanos) -> Instant {
+        self.origin + Duration::from_nanos(u64::try_from(time).unwrap_or(0))
+    }
+
+    /// Takes what is at hand when nobody waits for it.
+    fn take_at_once(self: &Arc<Self>, path: &str, urgent: bool) -> Option<Permit> {
+        let mut state = self.state();
+        let kind = state.share.kind(path, urgent);
+        if state.share.has_waiting(kind) {
+            return None;
+        }
+        let Take::Now(probe) = state.share.take(kind, self.now()) else {
+            return None;
+        };
+        self.ask_if_due(&mut state);
+        drop(state);
+        Some(self.permit(probe))
+    }
+
+    fn permit(self: &Arc<Self>, probe: Option<u64>) -> Permit {
+        Permit {
+            inner: Arc::clone(self),
+            probe,
+        }
+    }
+
+    async fn take_in_line(self: &Arc<Self>, path: &str, urgent: bool) -> Result<Permit> {
+        let (mut waiting, line) = self.line_up(path, urgent);
+        let _first = line.first.lock().await;
+        loop {
+            let news = line.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let take = {
+                let mut state = self.state();
+                let kind = state.share.kind(path, urgent);
+                if kind != waiting.kind || !state.share.is_waiting_since(waiting.epoch) {
+                    // The limits have changed; the rest of this line follows one by one.
+                    state.share.wait_ended(waiting.kind, waiting.epoch);
+                    waiting.kind = kind;
+                    waiting.epoch = state.share.wait_begins(kind);
+                }
+                let take = state.share.take(kind, self.now());
+                self.ask_if_due(&mut state);
+                take
+            };
+            match take {
+                Take::Now(probe) => return Ok(self.permit(probe)),
+                Take::At(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.at(at)) => {}
+                        () = news => {}
+                    }
+                }
+                Take::Ask => news.await,
+                Take::Open(wait) => {
+                    return Err(held_back(
+                        "breaker_open",
+                        "the breaker is open: recent calls failed",
+                    )
+                    .hint("`sluice connection show` tells why; it closes by itself")
+                    .retry_after(Duration::from_nanos(u64::try_from(wait).unwrap_or(0))));
+                }
+                Take::Away => {
+                    return Err(held_back(
+                        "limits_unreachable",
+                        "the store that shares the limits cannot be reached, so no call is made",
+                    )
+                    .retry_after(AWAY_WAIT));
+                }
+            }
+        }
+    }
+
+    fn line_up(&self, path: &str, urgent: bool) -> (Waiting<'_>, Arc<Line>) {
+        let mut state = self.state();
+        let kind = state.share.kind(path, urgent);
+        let epoch = state.share.wait_begins(kind);
+        let line = Arc::clone(state.lines.entry(kind).or_default());
+        let waiting = Waiting {
+            inner: self,
+            kind,
+            epoch,
+        };
+        (waiting, line)
+    }
+
+    fn ended(self: &Arc<Self>, probe: Option<u64>, ended: Ended) {
+        let mut state = self.state();
+        state.share.ended(probe, ended);
+        self.ask_if_due(&mut state);
+    }
+
+    /// Makes sure that the store is asked when the share says so.
+    fn ask_if_due(self: &Arc<Self>, state: &mut State) {
+        let Some(at) = state.share.next_ask(self.now()) else {
+            return;
+        };
+        if !state.asking {
+            state.asking = true;
+            tokio::spawn(Arc::clone(self).ask_while_needed());
+        } else if at <= self.now() {
+            self.work.notify_one();
+        }
+    }
+
+    async fn ask_while_needed(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut state = self.state();
+                let now = self.now();
+                match state.share.next_ask(now) {
+                    None => {
+                        state.asking = false;
+                        return;
+                    }
+                    Some(at) if at > now => Err(at),
+                    Some(_) => Ok(state.share.ask(now)),
+                }
+            };
+            match next {
+                Ok(ask) => self.ask(ask).await,
+                Err(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.at(at)) => {}
+                        () = self.work.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One exchange with the store.
+    async fn ask(&self, ask: Ask) {
+        let asked = self.now();
+        let answer = timeout(STORE_TIMEOUT, self.exchange(&ask)).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(Error::internal("store_slow", "the store did not answer")));
+        let mut state = self.state();
+        let now = self.now();
+        match answer {
+            Ok((grant, event)) => {
+                state
+                    .share
+                    .granted(asked, now, &grant, rand::random::<f64>());
+                self.tell(&grant, event);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    connection = self.settings.name,
+                    error = error.chain(),
+                    "limits cannot be asked for"
+                );
+                state.share.failed(now, ask);
+            }
+        }
+        for line in state.lines.values() {
+            line.news.notify_waiters();
+        }
+    }
+
+    async fn exchange(&self, ask: &Ask) -> Result<(Grant, Option<Event>)> {
+        let LimiterSettings {
+            fleet,
+            connection,
+            limits,
+            breaker,
+            ..
+        } = &self.settings;
+        let mut answer = None;
+        fleet
+            .change(*connection, DOCUMENT, &mut |document, clock| {
+                let before: Option<Traffic> =
+                    document.and_then(|document| serde_json::from_value(document).ok());
+                let mut traffic = before.clone().unwrap_or_else(|| Traffic::new(limits));
+                answer = Some(traffic.serve(clock, ask, breaker));
+                if before.as_ref() == Some(&traffic) {
+                    return Ok(None);
+                }
+                manage::written(&traffic).map(Some)
+            })
+            .await?;
+        answer.ok_or_else(|| Error::internal("store_silent", "the store asked nothing"))
+    }
+
+    fn tell(&self, grant: &Grant, event: Option<Event>) {
+        let connection = &self.settings.name;
+        match event {
+            Some(Event::Opened { reason, wait_ms }) => {
+                tracing::warn!(
+                    connection,
+                    reason = reason.as_str(),
+                    wait_ms,
+                    "breaker opened"
+                );
+            }
+            Some(Event::StillOpen { wait_ms }) => {
+                tracing::warn!(connection, wait_ms, "breaker stays open: the probe failed");
+            }
+            Some(Event::Closed) => tracing::warn!(connection, "breaker closed"),
+            None => {}
+        }
+        let state = match (grant.open_until > 0, grant.guarded) {
+            (true, _) => 2.0,
+            (false, true) => 1.0,
+            (false, false) => 0.0,
+        };
+        metrics::gauge!("sluice_breaker_state", "target" => connection.clone()).set(state);
+    }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,455 @@
+//! The breaker: stops all calls to a connection that fails, asks it now and then, and lets calls
+//! through again when it is well (promise O4).
+//!
+//! ```text
+//! Closed -- failures --> Open -- good probes --> Ramp -- 8 horizons --> Closed
+//!                        ^  |                     |
+//!                        +--+ bad probe           +-- failures --> Open
+//! ```
+//!
+//! Failures are calls that nobody answered and answers of 5xx. Refusals (4xx) are answers; 429 is
+//! neither, since pauses deal with it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AHEAD, MILLISECOND, Nanos, SECOND};
+use crate::catalogue::BreakerPolicy;
+
+/// The past that counts.
+const MEMORY: Nanos = 30 * SECOND;
+const BUCKET: Nanos = 5 * SECOND;
+/// Time a dead prober's successor waits beyond the longest call.
+const PROBE_MARGIN: Nanos = 10 * SECOND;
+/// Calls let through per [`AHEAD`] after closing: 1, 2, 4, .., 128, then all.
+const RAMP: Nanos = 8;
+
+/// Calls that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    pub answered: u32,
+    pub failed: u32,
+    /// Failures since the last answer.
+    pub in_a_row: u32,
+}
+
+impl Report {
+    pub fn add(&mut self, ended: Ended) {
+        match ended {
+            Ended::Answered => {
+                self.answered += 1;
+                self.in_a_row = 0;
+            }
+            Ended::Failed => {
+                self.failed += 1;
+                self.in_a_row += 1;
+            }
+            Ended::Unknown => {}
+        }
+    }
+
+    /// This one's calls came before the other's.
+    pub fn and_then(self, later: Self) -> Self {
+        Self {
+            answered: self.answered + later.answered,
+            failed: self.failed + later.failed,
+            in_a_row: if later.answered > 0 {
+                later.in_a_row
+            } else {
+                self.in_a_row + later.in_a_row
+            },
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// How a call ended, as far as the breaker cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Well or refused, the other side works.
+    Answered,
+    /// Nobody there, no answer in time, or an answer of 5xx.
+    Failed,
+    /// Given up by us, or told to slow down.
+    Unknown,
+}
+
+/// The end of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeEnd {
+    pub id: u64,
+    pub ended: Ended,
+}
+
+/// What the breaker lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    All,
+    Some(u32),
+    /// One call, as a probe.
+    Probe,
+    None,
+}
+
+/// What people want to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Opened {
+        reason: Reason,
+        wait_ms: i64,
+    },
+    /// A probe failed; the next one comes later.
+    StillOpen {
+        wait_ms: i64,
+    },
+    Closed,
+}
+
+/// Why it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    FailuresInARow,
+    ManyFailed,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailuresInARow => "failures_in_a_row",
+            Self::ManyFailed => "many_failed",
+        }
+    }
+}
+
+/// The state of one connection's breaker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    state: State,
+    counts: Vec<Counts>,
+    in_a_row: u32,
+    /// Probes so far.
+    probes: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    since: Nanos,
+    answered: u32,
+    failed: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+enum State {
+    #[default]
+    Closed,
+    Open {
+        reason: Reason,
+        since: Nanos,
+        until: Nanos,
+        wait: Nanos,
+        good: u32,
+        probe: Option<Probe>,
+    },
+    Ramp {
+        since: Nanos,
+        /// Calls let through in this horizon.
+        horizon: Nanos,
+        given: u32,
+        /// Of the outage before: a relapse waits longer.
+        wait: Nanos,
+    },
+}
+
+/// The one probe there may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Probe {
+    id: u64,
+    owner: String,
+    /// After this its owner is thought dead.
+    until: Nanos,
+}
+
+/// The state as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    pub state: &'static str,
+    pub reason: Option<Reason>,
+    pub open_since: Option<Nanos>,
+    pub next_probe: Option<Nanos>,
+    pub prober: Option<String>,
+}
+
+impl Breaker {
+    /// Hears how calls ended.
+    pub(super) fn hear(
+        &mut self,
+        now: Nanos,
+        report: Report,
+        probe: Option<ProbeEnd>,
+        policy: &BreakerPolicy,
+    ) -> Option<Event> {
+        self.finish_ramp(now);
+        let of_probe = probe.and_then(|end| self.hear_probe(now, end, policy));
+        if of_probe.is_some() {
+            return of_probe;
+        }
+        // Calls that began before it opened say nothing new.
+        if report.is_empty() || matches!(self.state, State::Open { .. }) {
+            return None;
+        }
+        self.count(now, report);
+        let reason = self.verdict(policy)?;
+        let wait = match self.state {
+            State::Ramp { wait, .. } => longer(wait, policy),
+            _ => millis(policy.first_wait_ms),
+        };
+        self.open(now, reason, wait);
+        Some(Event::Opened {
+            reason,
+            wait_ms: wait / MILLISECOND,
+        })
+    }
+
+    fn count(&mut self, now: Nanos, report: Report) {
+        self.counts.retain(|counts| counts.since > now - MEMORY);
+        match self.counts.last_mut() {
+            Some(last) if now < last.since + BUCKET => {
+                last.answered = last.answered.saturating_add(report.answered);
+                last.failed = last.failed.saturating_add(report.failed);
+            }
+            _ => self.counts.push(Counts {
+                since: now,
+                answered: report.answered,
+                failed: report.failed,
+            }),
+        }
+        self.in_a_row = if report.answered > 0 {
+            report.in_a_row
+        } else {
+            self.in_a_row.saturating_add(report.in_a_row)
+        };
+    }
+
+    fn verdict(&self, policy: &BreakerPolicy) -> Option<Reason> {
+        if self.in_a_row >= policy.failures_in_a_row.max(1) {
+            return Some(Reason::FailuresInARow);
+        }
+        let sum =
+            |of: fn(&Counts) -> u32| self.counts.iter().map(|c| u64::from(of(c))).sum::<u64>();
+        let failed = sum(|counts| counts.failed);
+        let calls = failed + sum(|counts| counts.answered);
+        let many = calls >= u64::from(policy.least_calls.max(1))
+            && failed * 100 >= calls * u64::from(policy.failed_percent.max(1));
+        many.then_some(Reason::ManyFailed)
+    }
+
+    fn open(&mut self, now: Nanos, reason: Reason, wait: Nanos) {
+        self.forget();
+        self.state = State::Open {
+            reason,
+            since: now,
+            until: now + wait,
+            wait,
+            good: 0,
+            probe: None,
+        };
+    }
+
+    fn hear_probe(&mut self, now: Nanos, end: ProbeEnd, policy: &BreakerPolicy) -> Option<Event> {
+        let State::Open {
+            until,
+            wait,
+            good,
+            probe,
+            ..
+        } = &mut self.state
+        else {
+            return None;
+        };
+        if probe.as_ref().is_none_or(|probe| probe.id != end.id) {
+            return None;
+        }
+        *probe = None;
+        match end.ended {
+            Ended::Unknown => None,
+            Ended::Failed => {
+                *wait = longer(*wait, policy);
+                *until = now + *wait;
+                *good = 0;
+                Some(Event::StillOpen {
+                    wait_ms: *wait / MILLISECOND,
+                })
+            }
+            Ended::Answered => {
+                *good += 1;
+                if *good < policy.good_probes.max(1) {
+                    return None;
+                }
+                let wait = *wait;
+                self.forget();
+                self.state = State::Ramp {
+                    since: now,
+                    horizon: 0,
+                    given: 0,
+                    wait,
+                };
+                Some(Event::Closed)
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.counts.clear();
+        self.in_a_row = 0;
+    }
+
+    /// Closes it by hand.
+    pub fn close(&mut self) {
+        self.forget();
+        self.state = State::Closed;
+    }
+
+    fn finish_ramp(&mut self, now: Nanos) {
+        if let State::Ramp { since, .. } = self.state
+            && now >= since + RAMP * AHEAD
+        {
+            self.state = State::Closed;
+        }
+    }
+
+    pub(super) fn admission(&mut self, now: Nanos) -> Admission {
+        self.finish_ramp(now);
+        match &self.state {
+            State::Closed => Admission::All,
+            State::Open { until, probe, .. } => {
+                let taken = probe.as_ref().is_some_and(|probe| now < probe.until);
+                if now >= *until && !taken {
+                    Admission::Probe
+                } else {
+                    Admission::None
+                }
+            }
+            State::Ramp {
+                since,
+                horizon,
+                given,
+                ..
+            } => {
+                let current = (now - since) / AHEAD;
+                let given = if current == *horizon { *given } else { 0 };
+                Admission::Some((1_u32 << current.clamp(0, RAMP)).saturating_sub(given))
+            }
+        }
+    }
+
+    /// Calls were let through in the ramp.
+    pub(super) fn gave(&mut self, now: Nanos, calls: u32) {
+        if let State::Ramp {
+            since,
+            horizon,
+            given,
+            ..
+        } = &mut self.state
+        {
+            let current = (now - *since) / AHEAD;
+            if current != *horizon {
+                (*horizon, *given) = (current, 0);
+            }
+            *given += calls;
+        }
+    }
+
+    /// The probe is this owner's now. One that takes longer than the longest call is given up.
+    pub(super) fn begin_probe(&mut self, now: Nanos, owner: &str, call_lasts: Nanos) -> u64 {
+        self.probes += 1;
+        if let State::Open { probe, .. } = &mut self.state {
+            *probe = Some(Probe {
+                id: self.probes,
+                owner: owner.to_owned(),
+                until: now + AHEAD + call_lasts + PROBE_MARGIN,
+            });
+        }
+        self.probes
+    }
+
+    /// The store's clock may be another one: no wait is longer than it could be.
+    pub(super) fn restart(&mut self, now: Nanos, policy: &BreakerPolicy) {
+        match &mut self.state {
+            State::Open { until, wait, .. } => {
+                *until = (*until).min(now + (*wait).min(millis(policy.longest_wait_ms)));
+            }
+            State::Ramp { since, .. } => *since = now,
+            State::Closed => {}
+        }
+        self.counts.clear();
+    }
+
+    /// Nobody but a prober calls before this time; 0 when calls go through. While a probe is
+    /// under way, the next look is worth it in a moment.
+    pub(super) fn open_until(&self, now: Nanos) -> Nanos {
+        match &self.state {
+            State::Open { until, probe, .. } => {
+                let probing = probe.as_ref().is_some_and(|probe| now < probe.until);
+                (*until).max(if probing { now + AHEAD } else { 0 })
+            }
+            _ => 0,
+        }
+    }
+
+    pub(super) fn is_guarded(&self, now: Nanos) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Open { .. } => true,
+            State::Ramp { since, .. } => now < since + RAMP * AHEAD,
+        }
+    }
+
+    pub fn look(&self, now: Nanos) -> Look {
+        let closed = Look {
+            state: "closed",
+            reason: None,
+            open_since: None,
+            next_probe: None,
+            prober: None,
+        };
+        match &self.state {
+            State::Open {
+                reason,
+                since,
+                until,
+                probe,
+                ..
+            } => Look {
+                state: if now < *until { "open" } else { "probing" },
+                reason: Some(*reason),
+                open_since: Some(*since),
+                next_probe: Some(*until),
+                prober: probe.as_ref().map(|probe| probe.owner.clone()),
+            },
+            State::Ramp { .. } if self.is_guarded(now) => Look {
+                state: "ramp",
+                ..closed
+            },
+            _ => closed,
+        }
+    }
+}
+
+fn longer(wait: Nanos, policy: &BreakerPolicy) -> Nanos {
+    wait.saturating_mul(2).min(millis(policy.longest_wait_ms))
+}
+
+fn millis(millis: u64) -> Nanos {
+    Nanos::try_from(millis)
+        .unwrap_or(Nanos::MAX)
+        .saturating_mul(MILLISECOND)
+        .min(Nanos::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests;

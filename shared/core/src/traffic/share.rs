@@ -1,0 +1,384 @@
+//! What one process holds of a connection's [`Traffic`](super::Traffic), and when it asks for more.
+//!
+//! Times are the process's own; [`Clock`] translates. A slot may be used from the moment at which
+//! the store has certainly reached its time, and no later than its lateness allows at most.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    AHEAD, Ask, Grant, Granted, MILLISECOND, MOST, Nanos, SECOND,
+    breaker::{Ended, ProbeEnd, Report},
+    clock::Clock,
+    pace::Kind,
+};
+use crate::catalogue::RateLimit;
+
+/// Time over which use is counted, to ask for as much again before it is needed.
+const USE: Nanos = 50 * MILLISECOND;
+/// Wait after the store could not be asked.
+const AFTER_FAILURE: Nanos = 250 * MILLISECOND;
+/// While calls are held back, somebody who wants to call hears within this time that they are not
+/// any more, for instance because a person closed the breaker.
+const LOOK: Nanos = 2 * SECOND;
+/// A store that cannot be asked for this long is away: callers are told so.
+const AWAY: Nanos = 2 * SECOND;
+
+/// The answer to a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Call now. The number names the probe this call is.
+    Now(Option<u64>),
+    /// Nothing before this time.
+    At(Nanos),
+    /// Nothing in hand: more has to be asked for.
+    Ask,
+    /// The breaker is open; worth another try after this long.
+    Open(Nanos),
+    /// The store cannot be asked, so nobody knows whether calling is allowed.
+    Away,
+}
+
+/// One process's share.
+#[derive(Debug, Default)]
+pub struct Share {
+    owner: String,
+    clock: Clock,
+    call_lasts: Nanos,
+    revision: u64,
+    limits: Vec<RateLimit>,
+    /// Counts the times that lanes were made anew.
+    epoch: u64,
+    lanes: BTreeMap<Kind, Lane>,
+    paused_until: Nanos,
+    open_until: Nanos,
+    guarded: bool,
+    /// To be told with the next ask.
+    pause_until: Nanos,
+    jumped: bool,
+    report: Report,
+    probe: Option<ProbeEnd>,
+    /// When somebody last asked how long to wait.
+    looked_at: Option<Nanos>,
+    answered_at: Nanos,
+    failing_since: Option<Nanos>,
+    retry_at: Nanos,
+}
+
+/// What there is for one kind of call.
+#[derive(Debug, Default)]
+struct Lane {
+    slots: VecDeque<Slot>,
+    free_until: Nanos,
+    /// Callers that wait.
+    waiting: u32,
+    used: Used,
+    /// More is asked for no sooner.
+    ask_at: Nanos,
+    /// When the next slot is thought to come, while there is none.
+    next_at: Nanos,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    from: Nanos,
+    until: Nanos,
+    probe: Option<u64>,
+}
+
+/// Calls in the present and in the last [`USE`].
+#[derive(Debug, Default)]
+struct Used {
+    since: Nanos,
+    now: u32,
+    before: u32,
+}
+
+impl Used {
+    fn one(&mut self, now: Nanos) {
+        self.turn(now);
+        self.now += 1;
+    }
+
+    fn turn(&mut self, now: Nanos) {
+        if now - self.since >= 2 * USE {
+            (self.since, self.before, self.now) = (now, 0, 0);
+        } else if now - self.since >= USE {
+            (self.since, self.before, self.now) = (self.since + USE, self.now, 0);
+        }
+    }
+
+    fn recently(&self, now: Nanos) -> u32 {
+        match (now - self.since) / USE {
+            0 => self.now.max(self.before),
+            1 => self.now,
+            _ => 0,
+        }
+    }
+}
+
+impl Share {
+    /// A share of nothing yet. `limits` are those it believes in until it has asked; `call_lasts`
+    /// is the longest a call takes.
+    pub fn new(owner: String, limits: &[RateLimit], call_lasts: Nanos) -> Self {
+        Self {
+            owner,
+            call_lasts,
+            limits: limits.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// The limits it knows.
+    pub fn limits(&self) -> &[RateLimit] {
+        &self.limits
+    }
+
+    /// The kind of a call, by the limits it knows.
+    pub fn kind(&self, path: &str, urgent: bool) -> Kind {
+        Kind::of(&self.limits, path, urgent)
+    }
+
+    /// A caller begins to wait; tell [`Self::wait_ended`] what this returns.
+    pub fn wait_begins(&mut self, kind: Kind) -> u64 {
+        self.lanes.entry(kind).or_default().waiting += 1;
+        self.epoch
+    }
+
+    /// Whether callers that began to wait then are still known.
+    pub fn is_waiting_since(&self, epoch: u64) -> bool {
+        epoch == self.epoch
+    }
+
+    /// A caller waits no more.
+    pub fn wait_ended(&mut self, kind: Kind, epoch: u64) {
+        if epoch == self.epoch
+            && let Some(lane) = self.lanes.get_mut(&kind)
+        {
+            lane.waiting = lane.waiting.saturating_sub(1);
+            if lane.waiting == 0 {
+                self.give_back_probe(kind);
+            }
+        }
+    }
+
+    /// Nobody here makes the probe: somebody else may.
+    fn give_back_probe(&mut self, kind: Kind) {
+        let slots = self.lanes.get_mut(&kind).map(|lane| &mut lane.slots);
+        let probe = slots.and_then(|slots| slots.pop_front_if(|slot| slot.probe.is_some()));
+        if let Some(id) = probe.and_then(|slot| slot.probe) {
+            let ended = Ended::Unknown;
+            self.probe = Some(ProbeEnd { id, ended });
+        }
+    }
+
+    /// Whether somebody waits already, who comes first.
+    pub fn has_waiting(&self, kind: Kind) -> bool {
+        self.lanes.get(&kind).is_some_and(|lane| lane.waiting > 0)
+    }
+
+    /// Takes a slot of this kind.
+    pub fn take(&mut self, kind: Kind, now: Nanos) -> Take {
+        if now < self.paused_until {
+            return Take::At(self.paused_until);
+        }
+        let lane = self.lanes.entry(kind).or_default();
+        while let Some(slot) = lane.slots.pop_front_if(|slot| slot.until < now) {
+            if let Some(id) = slot.probe {
+                let ended = Ended::Unknown;
+                self.probe = Some(ProbeEnd { id, ended });
+            }
+        }
+        match lane.slots.front().copied() {
+            Some(slot) if slot.from > now => return Take::At(slot.from),
+            Some(slot) => {
+                lane.slots.pop_front();
+                lane.used.one(now);
+                return Take::Now(slot.probe);
+            }
+            None => {}
+        }
+        if now < lane.free_until {
+            lane.used.one(now);
+            return Take::Now(None);
+        }
+        if now < self.open_until {
+            return Take::Open(self.open_until - now);
+        }
+        match self.failing_since {
+            Some(since) if now - since >= AWAY => Take::Away,
+            _ => Take::Ask,
+        }
+    }
+
+    /// A call has ended.
+    pub fn ended(&mut self, probe: Option<u64>, ended: Ended) {
+        match probe {
+            Some(id) => self.probe = Some(ProbeEnd { id, ended }),
+            None => self.report.add(ended),
+        }
+    }
+
+    /// Nobody calls until then; a shorter pause never shortens a longer one.
+    pub fn pause_until(&mut self, until: Nanos) {
+        if until > self.paused_until {
+            self.paused_until = until;
+            self.pause_until = until;
+        }
+    }
+
+    /// How long a caller with nothing special about it would wait if it were alone, as far as is
+    /// known. Asking keeps the answer fresh.
+    pub fn wait(&mut self, now: Nanos) -> Nanos {
+        self.looked_at = Some(now);
+        let lane = self.lanes.get(&Kind::of(&self.limits, "", false));
+        let turn = lane.map_or(0, |lane| {
+            let usable = lane.slots.iter().find(|slot| slot.until >= now);
+            usable.map_or(lane.next_at, |slot| slot.from)
+        });
+        (turn.max(self.paused_until).max(self.open_until) - now).max(0)
+    }
+
+    /// The breaker is not fully closed.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// When to ask the store; `None` while there is nothing to ask or to tell.
+    pub fn next_ask(&self, now: Nanos) -> Option<Nanos> {
+        let urgent = self.probe.is_some() || self.report.failed > 0 || self.pause_until > now;
+        let lanes = self
+            .lanes
+            .values()
+            .filter(|lane| lane.wanted(now, self.guarded) > 0);
+        let held = (self.paused_until - AHEAD / 2).max(self.open_until);
+        let look = self.answered_at + LOOK;
+        let curious = held > now && self.looked_at.is_some_and(|at| now - at < LOOK);
+        lanes
+            .map(|lane| lane.ask_at.max(held.min(look)))
+            .chain(urgent.then_some(now))
+            .chain(curious.then_some(look))
+            .min()
+            .map(|at| at.max(self.retry_at).max(now))
+    }
+
+    /// What to ask for now.
+    pub fn ask(&mut self, now: Nanos) -> Ask {
+        let wants = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.ask_at <= now)
+            .map(|(kind, lane)| (*kind, lane.wanted(now, self.guarded).min(MOST)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Ask {
+            owner: self.owner.clone(),
+            revision: self.revision,
+            wants,
+            pause: (std::mem::take(&mut self.pause_until) - now).max(0),
+            jumped: self.jumped,
+            report: std::mem::take(&mut self.report),
+            probe: self.probe.take(),
+            call_lasts: self.call_lasts,
+        }
+    }
+
+    /// The store could not be asked.
+    pub fn failed(&mut self, now: Nanos, ask: Ask) {
+        self.failing_since.get_or_insert(now);
+        self.retry_at = now + AFTER_FAILURE;
+        self.report = ask.report.and_then(self.report);
+        self.probe = self.probe.or(ask.probe);
+        if ask.pause > 0 {
+            self.pause_until = self.pause_until.max(now + ask.pause);
+        }
+    }
+
+    /// The store was asked at `asked` and had answered at `now`. `chance`, from 0 to 1, keeps
+    /// processes out of step.
+    pub fn granted(&mut self, asked: Nanos, now: Nanos, grant: &Grant, chance: f64) {
+        self.failing_since = None;
+        self.retry_at = 0;
+        self.answered_at = now;
+        self.jumped = !self.clock.observe(asked, now, grant.now);
+        if self.jumped {
+            // Times of before mean nothing any more: ask again, and say why.
+            self.lanes.values_mut().for_each(Lane::clear);
+            return;
+        }
+        self.paused_until = self.clock.reached(grant.paused_until).max(self.pause_until);
+        self.open_until = if grant.open_until == 0 {
+            0
+        } else {
+            self.clock.reached(grant.open_until)
+        };
+        self.guarded = grant.guarded;
+        if let Some(limits) = &grant.limits {
+            self.revision = grant.revision;
+            if self.limits != *limits {
+                self.limits.clone_from(limits);
+                self.lanes.clear();
+                self.epoch += 1;
+            }
+        }
+        for granted in &grant.lanes {
+            let lane = self.lanes.entry(granted.kind).or_default();
+            lane.add(granted, &self.clock, now, chance);
+            if lane.waiting == 0 {
+                self.give_back_probe(granted.kind);
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn clear(&mut self) {
+        self.slots.clear();
+        self.free_until = 0;
+        self.ask_at = 0;
+        self.next_at = 0;
+    }
+
+    /// Slots worth asking for: for those who wait, and as many as were used recently. Asks for
+    /// nothing while half of that is at hand, and for nothing ahead while the breaker lets only
+    /// some calls through.
+    fn wanted(&self, now: Nanos, guarded: bool) -> u32 {
+        let used = if guarded { 0 } else { self.used.recently(now) };
+        let want = self.waiting.saturating_add(used);
+        if want == 0 || now < self.free_until - AHEAD / 2 {
+            return 0;
+        }
+        let have = self.slots.iter().filter(|slot| slot.until >= now).count();
+        let have = u32::try_from(have).unwrap_or(u32::MAX);
+        if have < self.waiting || have < want.div_ceil(2) {
+            want - have.min(want)
+        } else {
+            0
+        }
+    }
+
+    fn add(&mut self, granted: &Granted, clock: &Clock, now: Nanos, chance: f64) {
+        for slot in &granted.slots {
+            self.slots.push_back(Slot {
+                from: clock.reached(*slot),
+                until: clock.not_over(slot + granted.late),
+                probe: granted.probe,
+            });
+        }
+        if granted.free_until > 0 {
+            self.free_until = clock.not_over(granted.free_until);
+        }
+        self.next_at = granted.next_at.map_or(0, |at| clock.reached(at));
+        self.ask_at = match granted.next_at {
+            None => 0,
+            // Not as soon as the next slot can be had, but when there are some: processes that
+            // compete get blocks, not single slots, at a third of the round trips.
+            Some(_) => {
+                let part = 1.0 / 6.0 + chance / 3.0;
+                (self.next_at - (AHEAD as f64 * part) as Nanos).max(now + MILLISECOND)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

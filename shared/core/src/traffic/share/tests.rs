@@ -1,0 +1,97 @@
+use super::*;
+use crate::catalogue::BreakerPolicy;
+use crate::traffic::{StoreClock, Traffic};
+
+fn exchange(share: &mut Share, traffic: &mut Traffic, now: Nanos) -> usize {
+    let ask = share.ask(now);
+    let wanted = ask.wants.len();
+    let clock = StoreClock { now, server: 1 };
+    let (grant, _) = traffic.serve(clock, &ask, &BreakerPolicy::default());
+    share.granted(now - MILLISECOND, now, &grant, 0.5);
+    wanted
+}
+
+/// No round trip per call under load: far from the limit, a share asks about 20 times a second,
+/// whatever the rate.
+#[test]
+fn under_load_the_store_is_asked_seldom() {
+    let limits = [RateLimit::new(10_000_000, 60)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let (mut calls, mut asks) = (0, 0);
+    // 10,000 calls a second for two seconds.
+    for step in 0..20_000 {
+        let now = 1_000 * SECOND + step * SECOND / 10_000;
+        let mut take = share.take(kind, now);
+        if !matches!(take, Take::Now(_)) {
+            let epoch = share.wait_begins(kind);
+            exchange(&mut share, &mut traffic, now);
+            share.wait_ended(kind, epoch);
+            asks += 1;
+            take = share.take(kind, now);
+        }
+        calls += u32::from(matches!(take, Take::Now(_)));
+        if share.next_ask(now).is_some_and(|at| at <= now) {
+            exchange(&mut share, &mut traffic, now);
+            asks += 1;
+        }
+    }
+    assert!(calls > 19_900, "{calls}");
+    assert!(asks <= 200, "{asks} asks for {calls} calls");
+}
+
+/// A process that was stopped drops the slots it could not use in time.
+#[test]
+fn a_late_process_drops_its_slots() {
+    let limits = [RateLimit::new(60, 1)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let now = 1_000 * SECOND;
+    for _ in 0..5 {
+        share.wait_begins(kind);
+    }
+    exchange(&mut share, &mut traffic, now);
+    exchange(&mut share, &mut traffic, now);
+    assert!(matches!(
+        share.take(kind, now + 10 * MILLISECOND),
+        Take::Now(None)
+    ));
+    assert_eq!(share.take(kind, now + SECOND), Take::Ask);
+}
+
+/// Nothing to ask and nothing to tell: an idle process leaves the store alone.
+#[test]
+fn an_idle_process_asks_nothing() {
+    let mut share = Share::new("me".into(), &[RateLimit::new(60, 60)], SECOND);
+    assert_eq!(share.next_ask(0), None);
+    share.ended(None, Ended::Answered);
+    assert_eq!(share.next_ask(0), None);
+    share.ended(None, Ended::Failed);
+    assert_eq!(share.next_ask(7), Some(7), "failures are told at once");
+}
+
+/// After a jump of the clock, what is in hand counts no more, and the store is told.
+#[test]
+fn a_jump_of_the_clock_empties_the_share() {
+    let limits = [RateLimit::new(600, 60)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let now = 1_000 * SECOND;
+    for _ in 0..5 {
+        share.wait_begins(kind);
+    }
+    exchange(&mut share, &mut traffic, now);
+    exchange(&mut share, &mut traffic, now);
+    let ask = share.ask(now);
+    let clock = StoreClock {
+        now: now + 2 * SECOND,
+        server: 1,
+    };
+    let (grant, _) = traffic.serve(clock, &ask, &BreakerPolicy::default());
+    share.granted(now - MILLISECOND, now, &grant, 0.5);
+    assert_eq!(share.take(kind, now + 500 * MILLISECOND), Take::Ask);
+    assert!(share.ask(now).jumped);
+}

@@ -1,0 +1,474 @@
+//! The fleet that is played: processes, their store, the network between them and the other side.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::super::{
+    AHEAD, Ask, Grant, LATE, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
+    breaker::{Ended, Event as BreakerEvent},
+    pace::Kind,
+};
+use crate::catalogue::{BreakerPolicy, RateLimit};
+
+/// What happens next.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    /// A process looks whether it can call or has to ask.
+    Step(usize),
+    /// The store carries out a process's ask.
+    Serve(usize),
+    /// The answer is there.
+    Answer(usize),
+    /// A call ends.
+    Ended(usize, Option<u64>, bool),
+    Stop(usize),
+    Start(usize),
+    ChangeLimit,
+    RetryAfter,
+    Outage(bool),
+    StoreRestarts,
+}
+
+pub(super) struct Process {
+    share: Share,
+    /// Own clock minus true time.
+    offset: Nanos,
+    alive: bool,
+    /// Not scheduled before this true time.
+    stopped_until: Nanos,
+    /// Callers that wait, and the epoch in which they are known.
+    callers: u32,
+    waiting: Option<(Kind, u64, u32)>,
+    asking: Option<(Nanos, Ask, Option<Grant>)>,
+    /// When it looks next, in true time.
+    looks_at: Nanos,
+    /// Calls made.
+    pub(super) calls: u64,
+}
+
+pub(super) struct World {
+    pub(super) rng: StdRng,
+    pub(super) now: Nanos,
+    queue: BinaryHeap<Reverse<(Nanos, u64, Happening)>>,
+    pub(super) number: u64,
+    pub(super) traffic: Option<Traffic>,
+    /// Store clock minus true time.
+    pub(super) store_offset: Nanos,
+    pub(super) server: i64,
+    pub(super) processes: Vec<Process>,
+    pub(super) limits: Vec<RateLimit>,
+    pub(super) policy: BreakerPolicy,
+    /// Arrival of each call at the other side, and the process that made it.
+    pub(super) arrivals: Vec<(Nanos, usize)>,
+    /// True times at which the limits changed, with what held from then on.
+    pub(super) changes: Vec<(Nanos, Vec<RateLimit>)>,
+    pub(super) pauses: Vec<(Nanos, Nanos)>,
+    pub(super) outage: bool,
+    pub(super) probing: BTreeMap<u64, Nanos>,
+    pub(super) most_probes: usize,
+    pub(super) opened: u32,
+    pub(super) closed: u32,
+    pub(super) opened_at: Option<Nanos>,
+    pub(super) while_open: u32,
+}
+
+/// What a scenario contains besides ordinary calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plan {
+    pub(super) disturbances: bool,
+    pub(super) limit_changes: bool,
+    pub(super) pauses: bool,
+    pub(super) outages: bool,
+    pub(super) store_restarts: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, limits: Vec<RateLimit>, processes: usize) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let start = 1_000_000 * SECOND;
+        let mut world = Self {
+            now: start,
+            queue: BinaryHeap::new(),
+            number: 0,
+            traffic: None,
+            store_offset: rng.random_range(-1_000 * SECOND..1_000 * SECOND),
+            server: 1,
+            processes: Vec::new(),
+            changes: vec![(0, limits.clone())],
+            limits,
+            policy: BreakerPolicy::default(),
+            arrivals: Vec::new(),
+            pauses: Vec::new(),
+            outage: false,
+            probing: BTreeMap::new(),
+            most_probes: 0,
+            opened: 0,
+            closed: 0,
+            opened_at: None,
+            while_open: 0,
+            rng,
+        };
+        for index in 0..processes {
+            let process = world.process(index);
+            world.processes.push(process);
+            world.look(index, 0);
+        }
+        world
+    }
+
+    fn process(&mut self, index: usize) -> Process {
+        let name = format!("process {index}");
+        Process {
+            share: Share::new(name, &self.limits, SECOND),
+            offset: self.rng.random_range(-1_000_000 * SECOND..0),
+            alive: true,
+            stopped_until: 0,
+            callers: 4,
+            waiting: None,
+            asking: None,
+            looks_at: Nanos::MAX,
+            calls: 0,
+        }
+    }
+
+    fn plan(&mut self, after: Nanos, happening: Happening) {
+        self.number += 1;
+        self.queue
+            .push(Reverse((self.now + after, self.number, happening)));
+    }
+
+    /// Plans a process's next look, unless it looks earlier anyway.
+    fn look(&mut self, index: usize, after: Nanos) {
+        let at = self.now + after;
+        let process = &mut self.processes[index];
+        if at < process.looks_at {
+            process.looks_at = at;
+            self.plan(after, Happening::Step(index));
+        }
+    }
+
+    /// Mostly fast, sometimes slow.
+    fn delay(&mut self, usual: Nanos, longest: Nanos) -> Nanos {
+        let longest = if self.rng.random_bool(0.02) {
+            longest
+        } else {
+            usual
+        };
+        self.rng.random_range(usual / 10..=longest)
+    }
+
+    pub(super) fn run(&mut self, until: Nanos, plan: Plan) {
+        let end = self.now + until;
+        let times = |world: &mut Self, count: u32, happening: fn(&mut StdRng) -> Happening| {
+            for _ in 0..count {
+                let after = world.rng.random_range(0..until);
+                let happening = happening(&mut world.rng);
+                world.plan(after, happening);
+            }
+        };
+        if plan.disturbances {
+            let count = self.processes.len();
+            for _ in 0..self.rng.random_range(0..6) {
+                let index = self.rng.random_range(0..count);
+                let at = self.rng.random_range(0..until);
+                self.plan(at, Happening::Stop(index));
+            }
+        }
+        let some = self.rng.random_range(1..4);
+        if plan.limit_changes {
+            times(self, some, |_| Happening::ChangeLimit);
+        }
+        if plan.pauses {
+            times(self, some, |_| Happening::RetryAfter);
+        }
+        if plan.store_restarts {
+            times(self, some, |_| Happening::StoreRestarts);
+        }
+        if plan.outages {
+            let at = self.rng.random_range(0..until / 3);
+            self.plan(at, Happening::Outage(true));
+            let lasts = self.rng.random_range(SECOND..until / 3);
+            self.plan(at + lasts, Happening::Outage(false));
+        }
+        while let Some(Reverse((at, _, happening))) = self.queue.pop() {
+            if at > end {
+                self.queue.push(Reverse((at, 0, happening)));
+                break;
+            }
+            self.now = at;
+            self.happen(happening, plan);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, happening: Happening, plan: Plan) {
+        match happening {
+            Happening::Step(index) => {
+                if self.processes[index].looks_at == self.now {
+                    self.processes[index].looks_at = Nanos::MAX;
+                    self.step(index);
+                }
+            }
+            Happening::Serve(index) => self.serve(index, plan),
+            Happening::Answer(index) => self.answer(index),
+            Happening::Ended(index, probe, failed) => {
+                if let Some(id) = probe {
+                    self.probing.remove(&id);
+                }
+                let process = &mut self.processes[index];
+                if process.alive {
+                    let ended = if failed {
+                        Ended::Failed
+                    } else {
+                        Ended::Answered
+                    };
+                    process.share.ended(probe, ended);
+                    process.callers += 1;
+                    self.look(index, 0);
+                }
+            }
+            Happening::Stop(index) => {
+                if self.rng.random_bool(0.5) {
+                    // Frozen, as by SIGSTOP, with everything it has in hand.
+                    let lasts = self.rng.random_range(MILLISECOND..20 * SECOND);
+                    self.processes[index].stopped_until = self.now + lasts;
+                } else {
+                    self.processes[index].alive = false;
+                    let lasts = self.rng.random_range(MILLISECOND..20 * SECOND);
+                    self.plan(lasts, Happening::Start(index));
+                }
+            }
+            Happening::Start(index) => {
+                if !self.processes[index].alive {
+                    self.processes[index] = self.process(index);
+                    self.look(index, 0);
+                }
+            }
+            Happening::ChangeLimit => {
+                let calls = self.rng.random_range(1..=2 * self.limits[0].calls.max(2));
+                let mut limits = self.limits.clone();
+                limits[0].calls = calls;
+                let clock = self.clock();
+                if let Some(traffic) = &mut self.traffic {
+                    traffic.pace.set_limits(&limits, clock.now);
+                    self.changes.push((self.now, limits.clone()));
+                    self.limits = limits;
+                }
+            }
+            Happening::RetryAfter => {
+                let index = self.rng.random_range(0..self.processes.len());
+                let lasts = self.rng.random_range(SECOND..20 * SECOND);
+                let process = &mut self.processes[index];
+                if process.alive && self.now >= process.stopped_until {
+                    let own = self.now + process.offset;
+                    process.share.pause_until(own + lasts);
+                    self.pauses.push((self.now, self.now + lasts));
+                    self.look(index, 0);
+                }
+            }
+            Happening::Outage(begins) => self.outage = begins,
+            Happening::StoreRestarts => {
+                // Another server, whose clock differs by up to two seconds.
+                self.server += 1;
+                self.store_offset += self.rng.random_range(-2 * SECOND..2 * SECOND);
+            }
+        }
+    }
+
+    fn clock(&self) -> StoreClock {
+        StoreClock {
+            now: self.now + self.store_offset,
+            server: self.server,
+        }
+    }
+
+    /// Calls what may be called, asks when it is due, and plans the next look.
+    fn step(&mut self, index: usize) {
+        let stopped_until = self.processes[index].stopped_until;
+        if !self.processes[index].alive {
+            return;
+        }
+        if self.now < stopped_until {
+            self.look(index, stopped_until - self.now);
+            return;
+        }
+        let own = self.now + self.processes[index].offset;
+        let mut next = Nanos::MAX;
+        loop {
+            let process = &mut self.processes[index];
+            if process.callers == 0 {
+                break;
+            }
+            let kind = process.share.kind("/", false);
+            match process.share.take(kind, own) {
+                Take::Now(probe) => {
+                    process.callers -= 1;
+                    process.calls += 1;
+                    self.call(index, probe);
+                }
+                Take::At(at) => {
+                    next = at;
+                    break;
+                }
+                Take::Open(wait) => {
+                    next = own + wait;
+                    break;
+                }
+                Take::Ask | Take::Away => break,
+            }
+        }
+        self.register(index);
+        let process = &mut self.processes[index];
+        if process.asking.is_none() {
+            match process.share.next_ask(own) {
+                Some(at) if at <= own => {
+                    let ask = process.share.ask(own);
+                    process.asking = Some((own, ask, None));
+                    let there = self.delay(3 * MILLISECOND, 80 * MILLISECOND);
+                    self.plan(there, Happening::Serve(index));
+                }
+                Some(at) => next = next.min(at),
+                None => {}
+            }
+        }
+        if next < Nanos::MAX {
+            // A timer is late by up to two milliseconds.
+            let late = self.rng.random_range(0..2 * MILLISECOND);
+            self.look(index, (next - own).max(0) + late);
+        }
+    }
+
+    /// Those who wait are known to the share.
+    fn register(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        if let Some((kind, epoch, count)) = process.waiting.take() {
+            (0..count).for_each(|_| process.share.wait_ended(kind, epoch));
+        }
+        let kind = process.share.kind("/", false);
+        let mut epoch = 0;
+        for _ in 0..process.callers {
+            epoch = process.share.wait_begins(kind);
+        }
+        process.waiting = Some((kind, epoch, process.callers));
+    }
+
+    fn call(&mut self, index: usize, probe: Option<u64>) {
+        let slack = self.slack() / 2;
+        let travels = self.rng.random_range(0..=slack);
+        self.arrivals.push((self.now + travels, index));
+        if let Some(id) = probe {
+            self.probing.insert(id, self.now);
+            self.most_probes = self.most_probes.max(self.probing.len());
+        } else if self
+            .opened_at
+            .is_some_and(|at| self.now > at + AHEAD + LATE)
+        {
+            self.while_open += 1;
+        }
+        let lasts = self.delay(20 * MILLISECOND, 500 * MILLISECOND);
+        let failed = self.outage;
+        self.plan(lasts, Happening::Ended(index, probe, failed));
+    }
+
+    /// The slack of the shortest window.
+    pub(super) fn slack(&self) -> Nanos {
+        let windows = self.limits.iter().map(|limit| limit.per_seconds);
+        let window = Nanos::from(windows.min().unwrap_or(60)) * SECOND;
+        (2 * SECOND).min(window / 25)
+    }
+
+    fn serve(&mut self, index: usize, plan: Plan) {
+        let clock = self.clock();
+        let Some((_, ask, grant)) = &mut self.processes[index].asking else {
+            return;
+        };
+        // The store is away now and then.
+        if plan.disturbances && self.rng.random_bool(0.01) {
+            self.plan(SECOND, Happening::Answer(index));
+            return;
+        }
+        let traffic = self
+            .traffic
+            .get_or_insert_with(|| Traffic::new(&self.limits));
+        let (given, event) = traffic.serve(clock, ask, &self.policy);
+        *grant = Some(given);
+        // What is stored is what is read.
+        if self.rng.random_bool(0.01) {
+            let stored = serde_json::to_string(&traffic).unwrap();
+            *traffic = serde_json::from_str(&stored).unwrap();
+        }
+        match event {
+            Some(BreakerEvent::Opened { .. }) => {
+                self.opened += 1;
+                self.opened_at = Some(self.now);
+            }
+            Some(BreakerEvent::Closed) => {
+                self.closed += 1;
+                self.opened_at = None;
+            }
+            _ => {}
+        }
+        let back = self.delay(3 * MILLISECOND, 80 * MILLISECOND);
+        self.plan(back, Happening::Answer(index));
+    }
+
+    fn answer(&mut self, index: usize) {
+        let stopped_until = self.processes[index].stopped_until;
+        if self.processes[index].alive && self.now < stopped_until {
+            self.plan(stopped_until - self.now, Happening::Answer(index));
+            return;
+        }
+        let chance = self.rng.random::<f64>();
+        let process = &mut self.processes[index];
+        let own = self.now + process.offset;
+        if let Some((asked, ask, grant)) = process.asking.take() {
+            match grant {
+                Some(grant) => process.share.granted(asked, own, &grant, chance),
+                None => process.share.failed(own, ask),
+            }
+        }
+        self.look(index, 0);
+    }
+
+    /// No window of any limit held more than the limit in force at its end, unless it holds no
+    /// call made after the change to it.
+    pub(super) fn check_windows(&mut self) {
+        self.arrivals.sort_unstable();
+        let own_slack = self.slack();
+        for (number, (since, limits)) in self.changes.iter().enumerate() {
+            let until = self
+                .changes
+                .get(number + 1)
+                .map_or(Nanos::MAX, |(until, _)| *until);
+            // Slots of the old pace may be handed out already and still be on their way.
+            let settled = if number == 0 {
+                *since
+            } else {
+                since + AHEAD + LATE + own_slack
+            };
+            for limit in limits {
+                let window = Nanos::from(limit.per_seconds) * SECOND;
+                let mut from = 0;
+                for to in 0..self.arrivals.len() {
+                    let at = self.arrivals[to].0;
+                    while at - self.arrivals[from].0 > window {
+                        from += 1;
+                    }
+                    if at > settled && at < until {
+                        let held = to - from + 1;
+                        assert!(
+                            held <= limit.calls as usize,
+                            "{held} calls in {} s, limit {}, change {number} at {since}, call at {at}",
+                            limit.per_seconds,
+                            limit.calls,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! [`FleetStore`]: what the processes of a fleet agree on about one connection.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sluice_core::{ConnectionId, Result, traffic::StoreClock};
+
+/// Decides what becomes of a document: gets it as it is (`None` when there is none yet) and the
+/// store's clock, and returns the new one, or `None` to leave it. May be called several times; only
+/// the last call counts.
+pub type Change<'a> = dyn FnMut(Option<Value>, StoreClock) -> Result<Option<Value>> + Send + 'a;
+
+/// Small named documents, one set per connection, that every process may change: the pace and the
+/// breaker of its calls ([`sluice_core::traffic`]) and leases ([`sluice_core::lease`]).
+///
+/// In the same database as the tasks, but with connections of its own, so that a call never waits
+/// behind a large batch. A crash of the store may undo the last changes; then the clock names
+/// another server.
+#[async_trait]
+pub trait FleetStore: Send + Sync {
+    /// Changes one document as if nobody else did anything meanwhile. The clock is read after the
+    /// call has begun and before it returns. After `Ok` everybody sees the change; after an error
+    /// it may have been made all the same.
+    ///
+    /// # Errors
+    /// When the store cannot be reached within seconds, and what `change` returns.
+    async fn change(
+        &self,
+        connection: ConnectionId,
+        name: &str,
+        change: &mut Change<'_>,
+    ) -> Result<()>;
+
+    /// Documents of this name, by connection, and the store's clock.
+    async fn documents(&self, name: &str) -> Result<(Vec<(ConnectionId, Value)>, StoreClock)>;
+}
