@@ -78,7 +78,11 @@ impl Settings {
     /// None today: faults are found by [`Settings::load`]. Callers keep handling them, because a
     /// catalogue may come from elsewhere one day.
     pub fn catalogue(&self) -> Result<CatalogueSpec> {
-        Ok(self.catalogue.clone())
+        let mut catalogue = self.catalogue.clone();
+        for connection in &mut catalogue.connections {
+            self.connectors.bound_calls(&mut connection.config);
+        }
+        Ok(catalogue)
     }
 
     /// Every setting with its value, secrets masked, and where it came from; sorted by key.
@@ -191,6 +195,12 @@ impl Settings {
             if value.is_zero() {
                 problems.add(key, "must be longer than nothing");
             }
+        }
+        if self.connectors.timeout > sections::LONGEST_CALL {
+            problems.add("connectors.timeout", "is at most 120 s");
+        }
+        if !(1..=sections::LARGEST_RESPONSE).contains(&self.connectors.max_response) {
+            problems.add("connectors.max_response", "must be 1 byte to 1 GiB");
         }
         if services.sync_in.apply_batch > 500 {
             problems.add(

@@ -232,20 +232,44 @@ pub struct RetentionSettings {
     pub raw: Duration,
 }
 
+/// The bounds that the HTTP client accepts.
+pub(super) const LONGEST_CALL: Duration = Duration::from_secs(120);
+pub(super) const LARGEST_RESPONSE: u64 = 1 << 30;
+
 /// `[connectors]`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ConnectorSettings {
     /// Folder whose sub-folders add or override the shipped connectors.
     #[serde(deserialize_with = "optional_path")]
     pub dir: Option<PathBuf>,
-    /// Largest accepted response, in bytes.
+    /// Largest accepted response, in bytes, for connections that set none.
     #[serde(deserialize_with = "units::bytes")]
     pub max_response: u64,
-    /// Longest wait for one call.
+    /// Longest wait for one call, for connections that set none.
     #[serde(deserialize_with = "units::duration")]
     pub timeout: Duration,
     /// Limits by connector, for connections that set none.
     pub limits: BTreeMap<String, Vec<RateLimit>>,
+}
+
+impl ConnectorSettings {
+    /// Writes the bounds of calls into the `http` section of a connection's settings, where it has
+    /// none of its own: from there the HTTP client reads them.
+    pub(super) fn bound_calls(&self, config: &mut serde_json::Value) {
+        let Some(http) = config.as_object_mut().and_then(|config| {
+            let http = config
+                .entry("http")
+                .or_insert_with(|| serde_json::json!({}));
+            http.as_object_mut()
+        }) else {
+            return;
+        };
+        // Whole seconds there; a part of one counts as one.
+        let seconds = u64::try_from(self.timeout.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        http.entry("timeout_seconds").or_insert(seconds.into());
+        http.entry("max_response_bytes")
+            .or_insert(self.max_response.into());
+    }
 }
 
 fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {

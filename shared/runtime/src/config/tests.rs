@@ -48,6 +48,32 @@ fn the_defaults_are_sound_and_embedded() {
 }
 
 #[test]
+fn bounds_of_calls_reach_every_connection_that_sets_none() {
+    let bounds = |more: &str| {
+        let text =
+            format!("[connectors]\ntimeout = \"1500ms\"\nmax_response = \"1 MiB\"\n{ACME}{more}");
+        let catalogue = Settings::from_toml(&text).unwrap().catalogue().unwrap();
+        let last = catalogue.connections.last().unwrap().config["http"].clone();
+        last
+    };
+    let expected = json!({"timeout_seconds": 2, "max_response_bytes": 1 << 20});
+    assert_eq!(bounds(""), expected);
+    let own = "[[connections]]\norganization = \"acme\"\nname = \"own\"\nconnector = \"one\"\n\
+               config = { http = { timeout_seconds = 60 } }\n";
+    let expected = json!({"timeout_seconds": 60, "max_response_bytes": 1 << 20});
+    assert_eq!(bounds(own), expected);
+    let wrong = faults("[connectors]\ntimeout = \"121 s\"\nmax_response = \"2 GiB\"\n");
+    assert!(
+        wrong.contains("connectors.timeout: is at most 120 s"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("connectors.max_response: must be"),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn the_catalogue_is_read_with_limits_of_the_connector() {
     let catalogue = Settings::from_toml(ACME).unwrap().catalogue().unwrap();
     let [yardi, one] = &catalogue.connections[..] else {
@@ -55,7 +81,8 @@ fn the_catalogue_is_read_with_limits_of_the_connector() {
     };
     assert_eq!(
         yardi.config,
-        json!({"Host": "https://yardi.example.test", "a.b": 1, "password": "env:YARDI_PASSWORD"})
+        json!({"Host": "https://yardi.example.test", "a.b": 1, "password": "env:YARDI_PASSWORD",
+            "http": {"timeout_seconds": 30, "max_response_bytes": 64 << 20}})
     );
     assert_eq!(
         (yardi.retry.base_delay_ms, yardi.retry.max_retries),
