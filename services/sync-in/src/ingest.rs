@@ -63,8 +63,8 @@ impl Ingester {
         found: Vec<Found>,
         origin: &Origin,
     ) -> Result<RunCounts> {
-        let prepared = self.prepare(source, stream, found, origin).await?;
-        let outcomes = self.apply(source, stream, &prepared, origin).await?;
+        let mut prepared = self.prepare(source, stream, found, origin).await?;
+        let outcomes = self.apply(source, stream, &mut prepared, origin).await?;
         self.store(source, stream, prepared, outcomes, origin).await
     }
 
@@ -96,15 +96,11 @@ impl Ingester {
         let stream = source.stream(stream)?;
         let mut counts = RunCounts::default();
         let mut fates: BTreeMap<(EntityType, &'static str), u64> = BTreeMap::new();
-        let mut documents = Vec::with_capacity(prepared.len());
-        for (prepared, outcomes) in prepared.into_iter().zip(outcomes) {
-            let fate = Fate::of(&prepared, &outcomes);
+        for (prepared, outcomes) in prepared.iter().zip(&outcomes) {
+            let fate = Fate::of(prepared, outcomes);
             fate.count(&mut counts);
             let fates = fates.entry((prepared.entity_type.clone(), fate.as_str()));
             *fates.or_default() += 1;
-            if !origin.dry_run {
-                documents.push(self.document(source, stream, prepared, outcomes, origin));
-            }
         }
         for ((entity_type, outcome), count) in fates {
             metrics::counter!(
@@ -115,12 +111,29 @@ impl Ingester {
             )
             .increment(count);
         }
-        // Of several with one id, the one that was applied is stored last: it is the newest.
-        documents.sort_by_key(|document| document.processed.is_some());
-        for batch in distinct(documents).chunks(MAX_PUT) {
-            counts.stored += self.backends.raw.put_records(batch).await?.new;
+        if origin.dry_run {
+            return Ok(counts);
         }
-        Ok(counts)
+        let mut kept: Vec<_> = prepared.into_iter().zip(outcomes).collect();
+        // Of several with one id, the one that was applied is stored last: it is the newest.
+        kept.sort_by_key(|(prepared, _)| !prepared.records.is_empty());
+        distinct(&mut kept);
+        let mut kept = kept.into_iter();
+        loop {
+            // One date for a batch: what is seen again moves to it in one write.
+            let now = Utc::now();
+            let documents: Vec<_> = kept
+                .by_ref()
+                .take(MAX_PUT)
+                .map(|(prepared, outcomes)| {
+                    self.document(source, stream, prepared, outcomes, origin, now)
+                })
+                .collect();
+            if documents.is_empty() {
+                return Ok(counts);
+            }
+            counts.stored += self.backends.raw.put_records(&documents).await?.new;
+        }
     }
 
     /// When a raw document that came in at `received_at` expires.
@@ -129,38 +142,37 @@ impl Ingester {
         received_at.checked_add_signed(keep)
     }
 
-    /// The second step: applies all canonical records; the result holds, per raw record, what became of each of
-    /// its canonical records.
+    /// The second step: applies all canonical records; the result holds, per raw record, what became
+    /// of each of its canonical records.
     pub(crate) async fn apply(
         &self,
         source: &SourceConnection,
         stream: &str,
-        prepared: &[Prepared],
+        prepared: &mut [Prepared],
         origin: &Origin,
     ) -> Result<Vec<Vec<Outcome>>> {
         let stream = source.stream(stream)?;
-        let mut records = prepared.iter().flat_map(|prepared| &prepared.records);
-        let mut outcomes = Vec::new();
+        let counts: Vec<_> = prepared.iter().map(|one| one.records.len()).collect();
+        // The records travel through the batches and come back, instead of being copied.
+        let mut waiting = prepared
+            .iter_mut()
+            .flat_map(|prepared| std::mem::take(&mut prepared.records));
+        let mut applied = Vec::new();
         let size = self.apply_batch.clamp(1, MAX_APPLY);
         loop {
-            let batch: Vec<_> = records
-                .by_ref()
-                .take(size)
-                .map(|record| ApplyRecord {
-                    hash: record.hash(),
-                    record: record.clone(),
-                })
-                .collect();
+            let batch: Vec<_> = waiting.by_ref().take(size).collect();
             if batch.is_empty() {
                 break;
             }
-            outcomes.extend(self.apply_batch(source, stream, batch, origin).await?);
+            applied.extend(self.apply_batch(source, stream, batch, origin).await?);
         }
-        let mut outcomes = outcomes.into_iter();
-        Ok(prepared
-            .iter()
-            .map(|prepared| outcomes.by_ref().take(prepared.records.len()).collect())
-            .collect())
+        let mut applied = applied.into_iter();
+        let give_back = |(prepared, count): (&mut Prepared, usize)| {
+            let (records, outcomes) = applied.by_ref().take(count).unzip();
+            prepared.records = records;
+            outcomes
+        };
+        Ok(prepared.iter_mut().zip(counts).map(give_back).collect())
     }
 
     /// Applies one batch. When the store refuses it because of its content, the batch is halved
@@ -171,7 +183,7 @@ impl Ingester {
         stream: &StreamInfo,
         records: Vec<ApplyRecord>,
         origin: &Origin,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Result<Vec<(ApplyRecord, Outcome)>> {
         let mut outcomes = Vec::with_capacity(records.len());
         // The next part to apply is on top.
         let mut parts = vec![records];
@@ -188,7 +200,10 @@ impl Ingester {
                 dry_run: origin.dry_run,
             };
             match self.backends.master.apply(&batch).await {
-                Ok(applied) => outcomes.extend(applied.into_iter().map(Outcome::Applied)),
+                Ok(applied) => {
+                    let applied = applied.into_iter().map(Outcome::Applied);
+                    outcomes.extend(batch.records.into_iter().zip(applied));
+                }
                 Err(error) if error.class() != ErrorClass::Validation => return Err(error),
                 Err(error) if batch.records.len() > 1 => {
                     let second = batch.records.split_off(batch.records.len() / 2);
@@ -196,7 +211,10 @@ impl Ingester {
                     parts.push(second);
                     parts.push(batch.records);
                 }
-                Err(error) => outcomes.push(Outcome::Refused(Rejection::from(&error))),
+                Err(error) => {
+                    let refused = || Outcome::Refused(Rejection::from(&error));
+                    outcomes.extend(batch.records.into_iter().map(|one| (one, refused())));
+                }
             }
         }
         Ok(outcomes)
@@ -209,8 +227,8 @@ impl Ingester {
         prepared: Prepared,
         outcomes: Vec<Outcome>,
         origin: &Origin,
+        now: Timestamp,
     ) -> RawRecord {
-        let now = Utc::now();
         let refused = outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::Refused(rejection) => Some(rejection),
             Outcome::Applied(_) => None,
@@ -237,7 +255,7 @@ impl Ingester {
                     prepared
                         .records
                         .iter()
-                        .any(|record| record.entity_type == *entity)
+                        .any(|one| one.record.entity_type == *entity)
                 })
                 .map(|route| (route.target.clone(), OutboundState::Pending))
                 .collect()
@@ -254,7 +272,7 @@ impl Ingester {
             hash: prepared.hash,
             raw: prepared.found.raw,
             slice: prepared.found.slice.as_ref().clone(),
-            processed: processed(&prepared.records),
+            processed: processed(prepared.records),
             payload_id: prepared.found.payload,
             batch_number: origin.run_id.map_or(0, |run| run.0),
             sync_date: now,
@@ -290,7 +308,7 @@ fn is_about(prepared: &Prepared, source_id: &str) -> bool {
         || prepared
             .records
             .iter()
-            .any(|record| record.source_id == source_id)
+            .any(|one| one.record.source_id == source_id)
 }
 
 /// What became of one canonical record.
@@ -378,11 +396,15 @@ pub(crate) fn payload_error(error: &Error) -> RawError {
     raw_error(&Rejection::from(error), Utc::now())
 }
 
-fn processed(records: &[sluice_core::record::CanonicalRecord]) -> Option<Value> {
-    let mut values: Vec<_> = records
-        .iter()
-        .filter_map(|record| serde_json::to_value(record).ok())
-        .collect();
+fn processed(records: Vec<ApplyRecord>) -> Option<Value> {
+    let value = |ApplyRecord { mut record, .. }| {
+        // The content is most of a record: it is moved, not copied.
+        let data = std::mem::take(&mut record.data);
+        let mut value = serde_json::to_value(record).ok()?;
+        *value.get_mut("data")? = data;
+        Some(value)
+    };
+    let mut values: Vec<_> = records.into_iter().filter_map(value).collect();
     match values.len() {
         0 => None,
         1 => values.pop(),
@@ -390,20 +412,16 @@ fn processed(records: &[sluice_core::record::CanonicalRecord]) -> Option<Value> 
     }
 }
 
-/// One document of each identity and content; of equals the last.
-fn distinct(documents: Vec<RawRecord>) -> Vec<RawRecord> {
+/// Keeps one of each identity and content; of equals the last.
+fn distinct(kept: &mut Vec<(Prepared, Vec<Outcome>)>) {
     let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<_> = documents
-        .into_iter()
-        .rev()
-        .filter(|document| {
-            seen.insert((
-                document.entity_type.clone(),
-                document.source_id.clone(),
-                document.hash,
-            ))
-        })
-        .collect();
     kept.reverse();
-    kept
+    kept.retain(|(prepared, _)| {
+        seen.insert((
+            prepared.entity_type.clone(),
+            prepared.source_id.clone(),
+            prepared.hash,
+        ))
+    });
+    kept.reverse();
 }

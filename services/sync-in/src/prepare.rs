@@ -10,7 +10,7 @@ use sluice_core::{
     EntityType, Error, ErrorClass, Hash, Timestamp,
     record::{CanonicalRecord, RecordRef},
 };
-use sluice_store::raw::PayloadId;
+use sluice_store::{master::ApplyRecord, raw::PayloadId};
 use sluice_transform::{Mapped, Violation};
 
 use crate::{SourceConnection, identify};
@@ -37,7 +37,7 @@ pub struct Prepared {
     pub entity_type: EntityType,
     pub source_id: String,
     /// What goes to the SQL store; empty when the record is left out or rejected as a whole.
-    pub records: Vec<CanonicalRecord>,
+    pub records: Vec<ApplyRecord>,
     /// Why the mapping left it out, or that a later record of the page has the same id.
     pub skipped: Option<String>,
     /// What is wrong with it. A record that maps to several may have good parts all the same.
@@ -70,7 +70,7 @@ pub fn page(source: &SourceConnection, stream: &StreamInfo, found: Vec<Found>) -
         .collect();
     drop_superseded(&mut prepared);
     for prepared in &mut prepared {
-        for record in &mut prepared.records {
+        for ApplyRecord { record, .. } in &mut prepared.records {
             record.modified_at = plausible(record.modified_at, prepared.found.received_at);
         }
     }
@@ -108,7 +108,10 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
         Ok(Mapped::Records(mapped)) => {
             for record in mapped {
                 match check(source, record) {
-                    Ok(record) => records.push(record),
+                    Ok(record) => records.push(ApplyRecord {
+                        hash: record.hash(),
+                        record,
+                    }),
                     Err(rejection) => rejected.push(rejection),
                 }
             }
@@ -122,12 +125,12 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
     let entity_type = stream
         .entity_type
         .clone()
-        .or_else(|| records.first().map(|record| record.entity_type.clone()))
+        .or_else(|| records.first().map(|one| one.record.entity_type.clone()))
         .unwrap_or_else(|| EntityType::from(stream.name.as_str()));
     let source_id = records
         .iter()
-        .find(|record| record.entity_type == entity_type)
-        .map(|record| record.source_id.clone())
+        .find(|one| one.record.entity_type == entity_type)
+        .map(|one| one.record.source_id.clone())
         .or_else(|| identify::by_primary_key(&found.raw, &stream.primary_key))
         .unwrap_or_else(|| identify::unidentified(hash));
     Prepared {
@@ -189,7 +192,7 @@ fn drop_superseded(prepared: &mut [Prepared]) {
     let ids: Vec<_> = prepared
         .iter()
         .flat_map(|prepared| &prepared.records)
-        .map(|record| {
+        .map(|ApplyRecord { record, .. }| {
             let id = RecordRef {
                 entity_type: record.entity_type.clone(),
                 source_id: record.source_id.clone(),

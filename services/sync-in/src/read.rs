@@ -17,7 +17,10 @@ use sluice_runtime::{
     metrics as names,
 };
 use sluice_store::raw::{NewPayload, PayloadId, PayloadKind, PutPayload};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tracing::Instrument;
 
 use crate::{
@@ -26,8 +29,8 @@ use crate::{
     pull::{Ended, Pull},
 };
 
-/// Pages fetched ahead: one here, and one that waits to get in. Memory stays flat (promise I4).
-const PAGES_AHEAD: usize = 1;
+/// Pages of one pull in memory: one fetched, three on their way (promise I4).
+const PAGES_IN_HAND: usize = 4;
 
 /// The slice that an earlier attempt of a planning task had begun to read.
 pub(crate) fn planned_slice(progress: Option<&Value>) -> Option<Value> {
@@ -44,14 +47,24 @@ pub(crate) async fn slice(pull: &Pull, slice: Value) -> Result<Ended> {
         .progress
         .as_ref()
         .and_then(|progress| progress.get("source").cloned());
-    let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+    let (sender, receiver) = mpsc::channel(PAGES_IN_HAND);
+    // Behind the one record that is wanted nothing is read.
+    let in_hand = match pull.task.run_kind {
+        RunKind::Single => 1,
+        _ => PAGES_IN_HAND,
+    };
+    let room = Arc::new(Semaphore::new(in_hand));
     let fetch = async {
         let mut pages = pull
             .source
             .source
             .read(&pull.task.spec.stream, &slice, progress);
-        while let Some(page) = pages.next().await {
-            if sender.send(page).await.is_err() {
+        // The semaphore is never closed.
+        while let Ok(room) = room.clone().acquire_owned().await
+            && let Some(page) = pages.next().await
+        {
+            let fetched = page.map(|page| Fetched { page, room });
+            if sender.send(fetched).await.is_err() {
                 return;
             }
         }
@@ -72,13 +85,13 @@ pub(crate) async fn slice(pull: &Pull, slice: Value) -> Result<Ended> {
 async fn take_pages(
     pull: &Pull,
     slice: Arc<Value>,
-    mut pages: mpsc::Receiver<Result<Page>>,
+    mut pages: mpsc::Receiver<Result<Fetched>>,
 ) -> Result<Ended> {
     if pull.task.run_kind == RunKind::Single {
         return take_until_found(pull, &slice, pages).await;
     }
-    let (kept_sender, mut kept) = mpsc::channel(PAGES_AHEAD);
-    let (applied_sender, mut applied) = mpsc::channel(PAGES_AHEAD);
+    let (kept_sender, mut kept) = mpsc::channel(PAGES_IN_HAND);
+    let (applied_sender, mut applied) = mpsc::channel(PAGES_IN_HAND);
     // A soft stop lets no further page in; those in hand are finished.
     let stopped = AtomicBool::new(false);
     let keep = async {
@@ -131,7 +144,7 @@ async fn take_pages(
 async fn take_until_found(
     pull: &Pull,
     slice: &Arc<Value>,
-    mut pages: mpsc::Receiver<Result<Page>>,
+    mut pages: mpsc::Receiver<Result<Fetched>>,
 ) -> Result<Ended> {
     while let Some(page) = pages.recv().await {
         let page = keep_page(pull, slice, page?).await?;
@@ -154,8 +167,15 @@ enum Taken {
     Stop,
 }
 
+/// A page and its room in memory, which it gives up when it is through.
+struct Fetched {
+    page: Page,
+    room: OwnedSemaphorePermit,
+}
+
 /// A page on its way through the steps.
 struct Underway {
+    _room: OwnedSemaphorePermit,
     /// `None` in a dry run, which keeps nothing.
     payload: Option<PayloadId>,
     origin: Origin,
@@ -171,7 +191,8 @@ struct Underway {
 }
 
 /// Promise I1: the bytes are durable before anything is made of them, also when nothing can be.
-async fn keep_page(pull: &Pull, slice: &Arc<Value>, mut page: Page) -> Result<Underway> {
+async fn keep_page(pull: &Pull, slice: &Arc<Value>, fetched: Fetched) -> Result<Underway> {
+    let Fetched { mut page, room } = fetched;
     let span = tracing::info_span!(
         "page",
         records = page.records.len(),
@@ -203,6 +224,7 @@ async fn keep_page(pull: &Pull, slice: &Arc<Value>, mut page: Page) -> Result<Un
             .prepare(&pull.source, stream, found, &origin)
             .await?;
         Ok(Underway {
+            _room: room,
             payload,
             origin,
             prepared,
@@ -259,7 +281,7 @@ async fn apply_page(pull: &Pull, mut page: Underway) -> Result<Underway> {
     let stream = &pull.task.spec.stream;
     let ingester = pull.context.ingester();
     page.outcomes = ingester
-        .apply(&pull.source, stream, &page.prepared, &page.origin)
+        .apply(&pull.source, stream, &mut page.prepared, &page.origin)
         .instrument(span)
         .await?;
     failpoint::reach(Point::SyncInApplied).await;

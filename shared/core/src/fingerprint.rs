@@ -16,13 +16,13 @@ impl Hash {
         Self::of_bytes(canonical_json(value).as_bytes())
     }
 
-    /// The hash of anything that serialises to JSON, as [`Hash::of_json`] of that JSON.
-    pub fn of_canonical(value: &impl Serialize) -> Self {
-        match serde_json_canonicalizer::to_vec(value) {
-            Ok(bytes) => Self::of_bytes(&bytes),
-            // Only values without a JSON form get here; they have the hash of nothing.
-            Err(_) => Self::of_bytes(b""),
-        }
+    /// The hash of a value's JSON as it is written: for telling whether something repeats itself,
+    /// at less cost than [`Hash::of_json`], which any order of keys leaves the same.
+    pub fn of_text(value: &impl Serialize) -> Self {
+        let mut digest = Digesting(Sha256::new());
+        // Only values without a JSON form are refused; they have the hash of what came before.
+        let _ = serde_json::to_writer(&mut digest, value);
+        Self(digest.0.finalize().into())
     }
 
     /// The hash of bytes as they are.
@@ -39,6 +39,20 @@ impl Hash {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+}
+
+/// Hashes what is written to it.
+struct Digesting(Sha256);
+
+impl std::io::Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -70,13 +84,131 @@ impl<'de> Deserialize<'de> for Hash {
 /// The canonical text of a JSON value (RFC 8785): keys sorted by UTF-16 units, shortest numbers,
 /// no white space.
 pub fn canonical_json(value: &Value) -> String {
-    // A `Value` has string keys and finite numbers only, the two things that can be refused.
-    serde_json_canonicalizer::to_string(value).unwrap_or_else(|_| value.to_string())
+    let mut text = String::with_capacity(1024);
+    write_canonical(value, &mut text);
+    text
+}
+
+/// Appends the canonical text of a value. Every record is hashed twice, so this copies nothing but
+/// the text.
+pub(crate) fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => match number.as_i64().filter(|it| it.abs_diff(0) <= EXACT) {
+            Some(integer) => out.push_str(&integer.to_string()),
+            // Doubles have a text of their own there. A finite number is never refused.
+            None => out.push_str(
+                &serde_json_canonicalizer::to_string(number).unwrap_or_else(|_| number.to_string()),
+            ),
+        },
+        Value::String(text) => write_text(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (place, item) in items.iter().enumerate() {
+                if place > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by(|(one, _), (other, _)| in_utf16_order(one, other));
+            out.push('{');
+            for (place, (name, value)) in fields.into_iter().enumerate() {
+                if place > 0 {
+                    out.push(',');
+                }
+                write_text(name, out);
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Largest integer up to which every one is a double (RFC 8785 knows only doubles).
+const EXACT: u64 = 1 << 53;
+
+/// Bytes of UTF-8 sort like UTF-16 units, except that surrogate pairs come before U+E000 and up.
+fn in_utf16_order(one: &str, other: &str) -> std::cmp::Ordering {
+    if one.is_ascii() && other.is_ascii() {
+        return one.cmp(other);
+    }
+    one.encode_utf16().cmp(other.encode_utf16())
+}
+
+pub(crate) fn write_text(text: &str, out: &mut String) {
+    out.push('"');
+    let mut plain = 0;
+    for (place, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            0x09 => "\\t",
+            0x0a => "\\n",
+            0x0c => "\\f",
+            0x0d => "\\r",
+            0..0x20 => "",
+            _ => continue,
+        };
+        // Escaped bytes are ASCII, so both ends lie between characters.
+        out.push_str(text.get(plain..place).unwrap_or_default());
+        plain = place + 1;
+        match short {
+            "" => out.push_str(&format!("\\u{byte:04x}")),
+            short => out.push_str(short),
+        }
+    }
+    out.push_str(text.get(plain..).unwrap_or_default());
+    out.push('"');
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-9_i64..9).prop_map(|near| Value::from((1 << 53) + near)),
+            (-9_i64..9).prop_map(|near| Value::from(near - (1 << 53))),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[\\x00-\\x24\\x5c\\x7f\u{20ac}]{0,6}".prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            "[a-z]{0,4}",
+            "[a\u{e9}\u{ffff}\u{e000}\u{1f600}\"\\x01]{0,3}"
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..6).prop_map(|fields| {
+                    fields.into_iter().collect::<serde_json::Map<_, _>>().into()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Another program's canonical form is the same.
+        #[test]
+        fn canonical_json_is_what_others_make(value in any_json()) {
+            let theirs = serde_json_canonicalizer::to_string(&value).unwrap();
+            prop_assert_eq!(canonical_json(&value), theirs);
+        }
+    }
 
     /// RFC 8785 section 3.2.2 and 3.2.3: literals, numbers, escapes and key order.
     #[test]
@@ -146,6 +278,11 @@ mod tests {
         assert_eq!(hash.to_hex().len(), 64);
         assert_eq!(Hash::from_hex(&hash.to_hex()), Some(hash));
         assert_eq!(Hash::from_hex("abc"), None);
+        let text = serde_json::json!({"b": 1, "a": [2, "x"]});
+        assert_eq!(
+            Hash::of_text(&text),
+            Hash::of_bytes(text.to_string().as_bytes())
+        );
         // SHA-256 of the empty string, FIPS 180-4.
         assert_eq!(
             Hash::of_bytes(b"").to_hex(),

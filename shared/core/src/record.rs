@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{EntityType, Hash, Priority, Timestamp};
+use crate::{
+    EntityType, Hash, Priority, Timestamp,
+    fingerprint::{write_canonical, write_text},
+};
 
 /// One entity in Sluice's own form, as one connection describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,17 +34,25 @@ impl CanonicalRecord {
     /// Hash of everything that counts as content: data, parents and the deletion mark. Times and
     /// priorities do not: a source that touches a time stamp alone changed nothing.
     pub fn hash(&self) -> Hash {
-        #[derive(Serialize)]
-        struct Content<'a> {
-            data: &'a Value,
-            deleted: bool,
-            parents: &'a [RecordRef],
+        // Canonical JSON of an object with these three, its keys in order already.
+        let mut text = String::with_capacity(1024);
+        text.push_str(r#"{"data":"#);
+        write_canonical(&self.data, &mut text);
+        text.push_str(if self.deleted {
+            r#","deleted":true,"parents":["#
+        } else {
+            r#","deleted":false,"parents":["#
+        });
+        for (place, parent) in self.parents.iter().enumerate() {
+            text.push_str(if place > 0 { "," } else { "" });
+            text.push_str(r#"{"entity_type":"#);
+            write_text(parent.entity_type.as_str(), &mut text);
+            text.push_str(r#","source_id":"#);
+            write_text(&parent.source_id, &mut text);
+            text.push('}');
         }
-        Hash::of_canonical(&Content {
-            data: &self.data,
-            deleted: self.deleted,
-            parents: &self.parents,
-        })
+        text.push_str("]}");
+        Hash::of_bytes(text.as_bytes())
     }
 }
 

@@ -4,7 +4,10 @@
 //! meaning into `$` and `.` in keys. A field that holds text instead is listed in the document's
 //! `jsonText`, so that nobody mistakes it for a string of the source.
 
-use mongodb::bson::{Bson, Document};
+use mongodb::bson::{
+    Bson, Document, RawArrayBuf, RawBsonRef, RawDocumentBuf,
+    raw::{CStr, cstr},
+};
 use serde_json::{Map, Number, Value};
 use sluice_core::Result;
 use sluice_store::raw_codec;
@@ -12,38 +15,42 @@ use sluice_store::raw_codec;
 use crate::errors::damaged;
 
 /// Names of the fields that hold JSON text.
-pub(crate) const JSON_TEXT: &str = "jsonText";
+const JSON_TEXT: &CStr = cstr!("jsonText");
 
 /// Deepest nesting kept as BSON. The server refuses documents above 180 levels, some tools and
 /// older drivers earlier.
 const MAX_DEPTH: usize = 100;
 
-/// Sets `field`, and `jsonText` when it had to become text.
+/// Appends fields to a document in wire form, and `jsonText` with the names of those that had to
+/// become text.
 ///
 /// # Errors
 /// `raw_too_deep` for a value that could not be read back.
-pub(crate) fn put(document: &mut Document, field: &str, value: &Value) -> Result<()> {
-    if let Some(exact) = to_bson(value, MAX_DEPTH) {
-        document.insert(field, exact);
-        return Ok(());
-    }
-    document.insert(field, raw_codec::to_text(value)?);
-    match document.get_array_mut(JSON_TEXT) {
-        Ok(names) => names.push(field.into()),
-        Err(_) => {
-            document.insert(JSON_TEXT, vec![Bson::from(field)]);
+pub(crate) fn append<'a>(
+    document: &mut RawDocumentBuf,
+    fields: impl IntoIterator<Item = (&'a CStr, &'a Value)>,
+) -> Result<()> {
+    let mut texts = RawArrayBuf::new();
+    for (field, value) in fields {
+        match wire(value, MAX_DEPTH) {
+            Some(exact) => exact.append(document, field),
+            None => {
+                document.append(field, raw_codec::to_text(value)?);
+                texts.push(field.as_str());
+            }
         }
     }
+    document.append(JSON_TEXT, texts);
     Ok(())
 }
 
-/// Takes a field that [`put`] set; `Null` when it is not there.
+/// Takes a field that [`append`] wrote; `Null` when it is not there.
 pub(crate) fn take(document: &mut Document, field: &str) -> Result<Value> {
     let Some(stored) = document.remove(field) else {
         return Ok(Value::Null);
     };
     let as_text = document
-        .get_array(JSON_TEXT)
+        .get_array(JSON_TEXT.as_str())
         .is_ok_and(|names| names.iter().any(|name| name.as_str() == Some(field)));
     match stored {
         Bson::String(text) if as_text => raw_codec::from_text(&text),
@@ -51,37 +58,63 @@ pub(crate) fn take(document: &mut Document, field: &str) -> Result<Value> {
     }
 }
 
+/// A value in wire form, or as good as.
+enum Wire<'a> {
+    Plain(RawBsonRef<'a>),
+    Array(RawArrayBuf),
+    Document(RawDocumentBuf),
+}
+
+impl Wire<'_> {
+    fn append(self, document: &mut RawDocumentBuf, key: &CStr) {
+        match self {
+            Self::Plain(value) => document.append(key, value),
+            Self::Array(values) => document.append(key, values),
+            Self::Document(fields) => document.append(key, fields),
+        }
+    }
+}
+
 /// `None` when BSON cannot hold the value exactly.
-fn to_bson(value: &Value, depth: usize) -> Option<Bson> {
+fn wire(value: &Value, depth: usize) -> Option<Wire<'_>> {
     Some(match value {
-        Value::Null => Bson::Null,
-        Value::Bool(flag) => Bson::Boolean(*flag),
-        Value::String(text) => Bson::String(text.clone()),
-        Value::Number(number) => number_to_bson(number)?,
+        Value::Null => Wire::Plain(RawBsonRef::Null),
+        Value::Bool(flag) => Wire::Plain(RawBsonRef::Boolean(*flag)),
+        Value::String(text) => Wire::Plain(RawBsonRef::String(text)),
+        Value::Number(number) => Wire::Plain(wire_number(number)?),
         Value::Array(values) => {
             let depth = depth.checked_sub(1)?;
-            let values = values.iter().map(|value| to_bson(value, depth));
-            Bson::Array(values.collect::<Option<_>>()?)
+            let mut list = RawArrayBuf::new();
+            for value in values {
+                match wire(value, depth)? {
+                    Wire::Plain(value) => list.push(value),
+                    Wire::Array(values) => list.push(values),
+                    Wire::Document(fields) => list.push(fields),
+                }
+            }
+            Wire::Array(list)
         }
         Value::Object(fields) => {
             let depth = depth.checked_sub(1)?;
-            let mut document = Document::new();
+            let mut document = RawDocumentBuf::new();
             for (key, value) in fields {
-                if key.is_empty() || key.starts_with('$') || key.contains(['.', '\0']) {
+                if key.is_empty() || key.starts_with('$') || key.contains('.') {
                     return None;
                 }
-                document.insert(key.clone(), to_bson(value, depth)?);
+                // A key with NUL is none.
+                let key = <&CStr>::try_from(key.as_str()).ok()?;
+                wire(value, depth)?.append(&mut document, key);
             }
-            Bson::Document(document)
+            Wire::Document(document)
         }
     })
 }
 
-fn number_to_bson(number: &Number) -> Option<Bson> {
+fn wire_number(number: &Number) -> Option<RawBsonRef<'static>> {
     if let Some(integer) = number.as_i64() {
         return Some(match i32::try_from(integer) {
-            Ok(small) => Bson::Int32(small),
-            Err(_) => Bson::Int64(integer),
+            Ok(small) => RawBsonRef::Int32(small),
+            Err(_) => RawBsonRef::Int64(integer),
         });
     }
     if number.is_u64() {
@@ -89,7 +122,7 @@ fn number_to_bson(number: &Number) -> Option<Bson> {
     }
     // Equal again only when the double is all there was.
     let double = number.as_f64()?;
-    (Number::from_f64(double)? == *number).then_some(Bson::Double(double))
+    (Number::from_f64(double)? == *number).then_some(RawBsonRef::Double(double))
 }
 
 fn from_bson(value: Bson) -> Option<Value> {
@@ -143,11 +176,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_value_comes_back_to_the_letter(value in any_json()) {
-            let mut document = Document::new();
-            put(&mut document, "rawData", &value).unwrap();
-            put(&mut document, "slice", &json!(1)).unwrap();
-            let wire = document.to_vec().unwrap();
-            let mut document = Document::from_reader(&wire[..]).unwrap();
+            let fields = [(cstr!("rawData"), &value), (cstr!("slice"), &json!(1))];
+            let mut document = RawDocumentBuf::new();
+            append(&mut document, fields).unwrap();
+            let mut document = Document::from_reader(document.as_bytes()).unwrap();
             let back = take(&mut document, "rawData").unwrap();
             prop_assert_eq!(back.to_string(), value.to_string());
             prop_assert_eq!(take(&mut document, "slice").unwrap(), json!(1));
@@ -157,9 +189,10 @@ mod tests {
     #[test]
     fn ordinary_values_are_documents_and_odd_ones_text() {
         let kind = |value: Value| {
-            let mut document = Document::new();
-            put(&mut document, "rawData", &value).unwrap();
-            let marked = document.contains_key(JSON_TEXT);
+            let mut document = RawDocumentBuf::new();
+            append(&mut document, [(cstr!("rawData"), &value)]).unwrap();
+            let document = Document::try_from(&document).unwrap();
+            let marked = !document.get_array(JSON_TEXT.as_str()).unwrap().is_empty();
             (
                 matches!(document.get("rawData"), Some(Bson::String(_))),
                 marked,

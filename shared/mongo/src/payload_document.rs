@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, raw::cstr};
 use sluice_core::{ConnectionId, Hash, OrganizationId, Result, RunId};
 use sluice_store::{
     raw::{NewPayload, Payload, PayloadId},
@@ -32,7 +32,9 @@ pub(crate) fn constant_part(payload: &NewPayload) -> Result<Document> {
         "createDate": date(payload.received_at),
         "errorLog": [],
     };
-    json::put(&mut document, "slice", &payload.slice)?;
+    let mut slice = RawDocumentBuf::new();
+    json::append(&mut slice, [(cstr!("slice"), &payload.slice)])?;
+    document.extend(Document::try_from(&slice).map_err(|_| damaged("slice"))?);
     Ok(document)
 }
 

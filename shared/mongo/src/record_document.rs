@@ -1,8 +1,8 @@
 //! The document of a raw record: the field names of requirement 002 section 4.2, and beside them
 //! organization, connection, stream, slice, payload and what finds a source id's newest copy.
 
-use mongodb::bson::{Bson, Document, doc};
-use sluice_core::{ConnectionId, EntityType, Hash, OrganizationId, Result};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, raw::cstr};
+use sluice_core::{ConnectionId, EntityType, Error, Hash, OrganizationId, Result};
 use sluice_store::raw::{OutboundState, PayloadId, RawRecord};
 
 use crate::{
@@ -13,9 +13,17 @@ use crate::{
     json,
 };
 
+/// Largest document; the server's limit is 16 MiB.
+const MAX_DOCUMENT: usize = 16_000_000;
+
 /// Fields that processing decides, replaced together when it decides anew. `processedData` is
 /// missing when there is none.
-pub(crate) fn outcome_part(record: &RawRecord, outcome: &str) -> Result<Document> {
+pub(crate) fn outcome_part(record: &RawRecord, outcome: &str) -> Result<RawDocumentBuf> {
+    with_json(record, small_part(record, outcome))
+}
+
+/// All of it but the JSON values.
+fn small_part(record: &RawRecord, outcome: &str) -> Document {
     let outbound: Document = record
         .outbound
         .iter()
@@ -26,7 +34,7 @@ pub(crate) fn outcome_part(record: &RawRecord, outcome: &str) -> Result<Document
         .iter()
         .map(|e| error_entry(e).into())
         .collect();
-    let mut document = doc! {
+    doc! {
         "payloadId": &record.payload_id.0,
         "metadata": {
             "batchNumber": record.batch_number,
@@ -38,20 +46,35 @@ pub(crate) fn outcome_part(record: &RawRecord, outcome: &str) -> Result<Document
         "errorLog": errors,
         "expiresAfter": optional_date(record.expires_at),
         "outcome": outcome,
-    };
-    // Set anew each time, in case a field is text no more.
-    document.insert(json::JSON_TEXT, Vec::<Bson>::new());
-    json::put(&mut document, "rawData", &record.raw)?;
-    json::put(&mut document, "slice", &record.slice)?;
-    if let Some(processed) = &record.processed {
-        json::put(&mut document, "processedData", processed)?;
+    }
+}
+
+/// The JSON values go straight into wire form: they are most of a document.
+fn with_json(record: &RawRecord, small: Document) -> Result<RawDocumentBuf> {
+    let unwritable =
+        || Error::validation("raw_unwritable", "a raw record cannot be written as BSON");
+    let mut document = RawDocumentBuf::try_from(&small).map_err(|_| unwritable())?;
+    let processed = record.processed.as_ref();
+    let fields = [
+        (cstr!("rawData"), &record.raw),
+        (cstr!("slice"), &record.slice),
+    ]
+    .into_iter()
+    .chain(processed.map(|processed| (cstr!("processedData"), processed)));
+    json::append(&mut document, fields)?;
+    if document.as_bytes().len() > MAX_DOCUMENT {
+        return Err(Error::validation(
+            "raw_record_too_large",
+            format!("a raw record and its processed form exceed {MAX_DOCUMENT} bytes"),
+        )
+        .record(record.source_id.clone()));
     }
     Ok(document)
 }
 
 /// The whole document of a record not seen before. `_id` is the driver's, which
 /// grow with time.
-pub(crate) fn new(record: &RawRecord, outcome: &str, seen_order: i64) -> Result<Document> {
+pub(crate) fn new(record: &RawRecord, outcome: &str, seen_order: i64) -> Result<RawDocumentBuf> {
     let mut document = doc! {
         "organizationId": record.organization_id.0,
         "connectionId": record.connection_id.0,
@@ -63,8 +86,8 @@ pub(crate) fn new(record: &RawRecord, outcome: &str, seen_order: i64) -> Result<
         "lastSeen": date(record.sync_date),
         "seenOrder": seen_order,
     };
-    document.extend(outcome_part(record, outcome)?);
-    Ok(document)
+    document.extend(small_part(record, outcome));
+    with_json(record, document)
 }
 
 pub(crate) fn read(mut document: Document) -> Result<RawRecord> {

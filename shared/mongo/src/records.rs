@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
-use mongodb::bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
+use mongodb::bson::{Document, doc, oid::ObjectId};
 use sluice_core::{ConnectionId, EntityType, Error, OrganizationId, Result, Timestamp};
 use sluice_store::raw::{OutboundMark, PutRecords, RawRecord, seen_order};
 
@@ -13,9 +13,6 @@ use crate::{
     fields::{date, object_id, optional_date, part, text},
     record_document::{new, outcome_part, target_key},
 };
-
-/// Largest document; the server's limit is 16 MiB.
-const MAX_DOCUMENT: usize = 16_000_000;
 
 /// Most bytes of updates sent as one command; the server's limit is 48 MB.
 const UPDATE_BATCH: usize = 16_000_000;
@@ -129,12 +126,7 @@ impl MongoRaw {
         }
         let documents: Vec<_> = items
             .iter()
-            .map(|item| {
-                wire(
-                    item.record,
-                    &new(item.record, &item.outcome, item.seen_order)?,
-                )
-            })
+            .map(|item| new(item.record, &item.outcome, item.seen_order))
             .collect::<Result<_>>()?;
         let inserted = self.raw_records.insert_many(documents).ordered(false).await;
         let Err(error) = inserted else {
@@ -188,7 +180,8 @@ impl MongoRaw {
             let latest =
                 doc! { "seenOrder": item.seen_order, "lastSeen": date(item.record.sync_date) };
             update.insert("$max", latest);
-            bytes += wire(item.record, &set)?.as_bytes().len();
+            bytes += set.as_bytes().len();
+            let set = Document::try_from(&set).map_err(|_| damaged("rawData"))?;
             update.insert("$set", set);
             updates.push(doc! { "q": { "_id": id }, "u": update });
             if bytes > UPDATE_BATCH {
@@ -309,18 +302,4 @@ fn owned_by((organization, connection, entity_type): Owner<'_>) -> Document {
         "connectionId": connection.0,
         "entityType": entity_type.as_str(),
     }
-}
-
-fn wire(record: &RawRecord, document: &Document) -> Result<RawDocumentBuf> {
-    let raw = RawDocumentBuf::try_from(document).map_err(|_| {
-        Error::validation("raw_unwritable", "a raw record cannot be written as BSON")
-    })?;
-    if raw.as_bytes().len() > MAX_DOCUMENT {
-        return Err(Error::validation(
-            "raw_record_too_large",
-            format!("a raw record and its processed form exceed {MAX_DOCUMENT} bytes"),
-        )
-        .record(record.source_id.clone()));
-    }
-    Ok(raw)
 }

@@ -37,7 +37,8 @@ pub(crate) async fn stream_states(
 /// Reads below the oldest transaction that still runs, so that a change which commits late is not
 /// stepped over (see `next_change` in the migrations). A database that was restored into a new
 /// server begins with small transaction ids: a cursor from before lies in its future, and then
-/// everything is read again, which readers must bear anyway.
+/// everything is read again, which readers must bear anyway. The limit stands before the join, so
+/// that a page costs a page and not everything behind the cursor.
 pub(crate) async fn outbound_changes(
     pool: &PgPool,
     after: i64,
@@ -50,11 +51,14 @@ pub(crate) async fn outbound_changes(
         select q.change_sequence as "cursor!", q.organization_id,
             m.source_connection_id, m.entity_type, m.source_id,
             q.target_system as "target!", q.state
-        from horizon h
-        join sync_queue q on q.change_sequence < h.top
-            and q.change_sequence > case when $1 < h.top then $1 else 0 end
+        from (
+            select * from sync_queue
+            where change_sequence < (select top from horizon)
+                and change_sequence > (select case when $1 < top then $1 else 0 end from horizon)
+            order by change_sequence limit $2
+        ) q
         join sync_master_data m on m.id = q.master_data_id
-        order by q.change_sequence limit $2"#,
+        order by q.change_sequence"#,
         after,
         i64::from(limit),
     )

@@ -199,12 +199,7 @@ impl RawRecord {
             .iter()
             .map(|error| (error.class, &error.code, &error.error, error.retry_count))
             .collect();
-        Hash::of_json(&serde_json::json!([
-            self.inbound,
-            self.processed,
-            self.version,
-            errors
-        ]))
+        Hash::of_text(&(self.inbound, &self.processed, self.version, errors))
     }
 }
 

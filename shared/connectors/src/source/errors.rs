@@ -271,7 +271,7 @@ impl Filter {
         if let Some(predicate) = &self.predicate {
             let mut inner = scope.clone();
             if predicate.uses("response") {
-                inner = inner.with("response", json::of(&answer.decoded.response));
+                inner = inner.with("response", json::of(answer.decoded.response()));
             }
             if predicate.uses("headers") {
                 inner = inner.with("headers", headers(answer.headers));

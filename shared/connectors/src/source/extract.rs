@@ -40,11 +40,11 @@ pub fn is_plain(path: &[String]) -> bool {
 ///
 /// # Errors
 /// `record_not_a_mapping`.
-pub fn records(body: &Value, path: &[String]) -> Result<Vec<Value>> {
+pub fn records(mut body: Value, path: &[String]) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     if path.iter().any(|part| part == "*") {
         let mut matches = Vec::new();
-        collect(body, path, &mut matches);
+        collect(&body, path, &mut matches);
         for value in matches {
             match value {
                 Value::Array(items) => found.extend(items.iter().cloned()),
@@ -52,11 +52,17 @@ pub fn records(body: &Value, path: &[String]) -> Result<Vec<Value>> {
             }
         }
     } else {
-        let mut matches = Vec::new();
-        collect(body, path, &mut matches);
-        match matches.into_iter().next() {
-            Some(Value::Array(items)) => found.extend(items.iter().cloned()),
-            Some(Value::Object(map)) if !map.is_empty() => found.push(Value::Object(map.clone())),
+        // Without wildcards the records are taken out of the body, not copied.
+        let first = if path.is_empty() || is_plain(path) {
+            path.iter()
+                .try_fold(&mut body, |value, part| child(value, part))
+                .map(Value::take)
+        } else {
+            self::first(&body, path).cloned()
+        };
+        match first {
+            Some(Value::Array(items)) => found = items,
+            Some(Value::Object(map)) if !map.is_empty() => found.push(Value::Object(map)),
             _ => {}
         }
     }
@@ -93,14 +99,7 @@ fn collect<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
             }
         }
         Value::Array(items) if !first.contains(['*', '?']) => {
-            let index = match first.parse::<i64>() {
-                Ok(index) if index < 0 => items
-                    .len()
-                    .checked_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
-                Ok(index) => usize::try_from(index).ok(),
-                Err(_) => None,
-            };
-            if let Some(child) = index.and_then(|index| items.get(index)) {
+            if let Some(child) = place(first, items.len()).and_then(|index| items.get(index)) {
                 collect(child, rest, found);
             }
         }
@@ -109,6 +108,23 @@ fn collect<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
                 collect(child, rest, found);
             }
         }),
+    }
+}
+
+/// The value under one segment without wildcards.
+fn child<'a>(value: &'a mut Value, part: &str) -> Option<&'a mut Value> {
+    match value {
+        Value::Object(map) => map.get_mut(part),
+        Value::Array(items) => place(part, items.len()).and_then(|index| items.get_mut(index)),
+        _ => None,
+    }
+}
+
+/// A segment as a place in a list; negative ones count from the end.
+fn place(part: &str, length: usize) -> Option<usize> {
+    match part.parse::<i64>().ok()? {
+        index if index < 0 => length.checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
+        index => usize::try_from(index).ok(),
     }
 }
 
@@ -165,7 +181,7 @@ mod tests {
             .filter(|part| !part.is_empty())
             .map(str::to_owned)
             .collect();
-        records(body, &path)
+        records(body.clone(), &path)
     }
 
     #[test]

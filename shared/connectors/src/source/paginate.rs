@@ -46,6 +46,7 @@ enum Strategy {
 
 /// What the strategy needs to know about the page just read.
 pub struct Seen<'a> {
+    /// Null when no template of the paginator uses it.
     pub response: &'a Value,
     pub headers: Jinja,
     /// Records before filtering.
@@ -195,6 +196,12 @@ impl Paginator {
     pub fn is_active(&self) -> bool {
         self.strategy.is_some()
     }
+
+    /// Whether finding the next page takes the whole response: copying one costs as much as
+    /// reading it.
+    pub fn uses_response(&self) -> bool {
+        self.strategy.as_ref().is_some_and(Strategy::uses_response)
+    }
 }
 
 impl Strategy {
@@ -228,6 +235,15 @@ impl Strategy {
         }
     }
 
+    fn uses_response(&self) -> bool {
+        let used = |template: Option<&Template>| template.is_some_and(|it| it.uses("response"));
+        used(self.size())
+            || match self {
+                Self::Cursor { value, stop, .. } => used(Some(value)) || used(stop.as_ref()),
+                Self::Page { .. } | Self::Offset { .. } => false,
+            }
+    }
+
     fn page_size(
         size: Option<&Template>,
         seen: &Seen<'_>,
@@ -236,7 +252,10 @@ impl Strategy {
         let Some(size) = size else {
             return Ok(None);
         };
-        let scope = scope.clone().with("response", json::of(seen.response));
+        let mut scope = scope.clone();
+        if size.uses("response") {
+            scope = scope.with("response", json::of(seen.response));
+        }
         match size.value(&scope)? {
             Value::Null => Ok(None),
             value => value

@@ -154,7 +154,11 @@ impl Source {
         decoded: Decoded,
         page: &mut Page,
     ) -> Result<Progress> {
-        let answer = decoded.response.clone();
+        let answer = if stream.paginator.uses_response() {
+            decoded.response().clone()
+        } else {
+            Value::Null
+        };
         let extracted = self.extract(stream, slice, decoded, scope)?;
         let mut next = Progress {
             window: window.map(|window| window.start),
@@ -238,20 +242,14 @@ impl Source {
             None => {
                 let path = stream.selector.extractor.segments(scope)?;
                 let mut all = Vec::new();
-                for body in &decoded.bodies {
+                for body in decoded.bodies {
                     all.extend(extract::records(body, &path)?);
                 }
                 all
             }
         };
         let count = raw.len();
-        let hash = (stream.paginator.is_active() && !raw.is_empty())
-            .then(|| {
-                serde_json::to_vec(&raw)
-                    .map(|bytes| Hash::of_bytes(&bytes))
-                    .ok()
-            })
-            .flatten();
+        let hash = (stream.paginator.is_active() && !raw.is_empty()).then(|| Hash::of_text(&raw));
         let mut records = Vec::with_capacity(count);
         let mut feed_over = false;
         for record in raw {

@@ -25,6 +25,8 @@ pub(super) struct Want {
     /// In the batch's routes.
     route: usize,
     priority: Priority,
+    /// Whether the record was known before the batch.
+    known: bool,
 }
 
 /// New versions are wanted on every route of their entity type. An unchanged record is wanted
@@ -62,6 +64,7 @@ pub(super) async fn plan(
                     version: one.version(),
                     route,
                     priority: record.priority.unwrap_or(*priority),
+                    known: one.before.is_some(),
                 });
             } else if one.change == Change::Unchanged
                 && !record.deleted
@@ -99,6 +102,7 @@ pub(super) async fn plan(
             version: one.version(),
             route,
             priority: one.input.record.priority.unwrap_or(to.priority),
+            known: true,
         });
     }
     Ok(wants)
@@ -107,6 +111,8 @@ pub(super) async fn plan(
 /// Writes them. A closed task becomes pending with no attempts used, a task blocked on a parent is
 /// looked at again because its parents may be others now, and every other open task keeps its
 /// state. A task whose outcome is unknown waits for a person, whatever is wanted.
+///
+/// The first task of a new record is no change for the mirror: its raw record is stored with it.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     batch: &ApplyBatch,
@@ -124,6 +130,7 @@ pub(super) async fn write(
                 want.version,
                 want.priority,
                 route.max_retries,
+                want.known,
             ]))
         })
         .collect();
@@ -139,7 +146,7 @@ pub(super) async fn write(
             traceparent, change_sequence, created_date, modified_date)
         select ?2, 'push', j.value ->> 2, j.value ->> 3, j.value ->> 0, j.value ->> 1,
             j.value ->> 5, 'pending', j.value ->> 4, j.value ->> 6, ?3,
-            (select top from base) + j.key + 1, ?4, ?4
+            case when j.value ->> 7 then (select top from base) + j.key + 1 end, ?4, ?4
         from json_each(?1) j where true
         on conflict (master_data_id, connection_id) where kind = 'push' do update set
             wanted_version = max(wanted_version, excluded.wanted_version),

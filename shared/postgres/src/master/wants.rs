@@ -18,6 +18,8 @@ pub(super) struct Want {
     /// In the batch's routes.
     route: usize,
     priority: Priority,
+    /// Whether the record was known before the batch.
+    known: bool,
 }
 
 /// Unchanged records that have never been wanted on one of their routes, at a target that was
@@ -84,6 +86,7 @@ pub(super) fn plan(
                     version: one.version(),
                     route,
                     priority: record.priority.unwrap_or(to.priority),
+                    known: one.before.is_some(),
                 });
             }
         }
@@ -98,6 +101,8 @@ pub(super) fn plan(
 /// Writes them. A closed task becomes pending with no attempts used, a task blocked on a parent is
 /// looked at again because its parents may be others now, and every other open task keeps its
 /// state. A task whose outcome is unknown waits for a person, whatever is wanted.
+///
+/// The first task of a new record is no change for the mirror: its raw record is stored with it.
 pub(super) async fn write(
     connection: &mut PgConnection,
     batch: &ApplyBatch,
@@ -105,6 +110,7 @@ pub(super) async fn write(
 ) -> Result<(), Failure> {
     let (mut masters, mut types, mut connections, mut targets) = (vec![], vec![], vec![], vec![]);
     let (mut versions, mut priorities, mut retries) = (vec![], vec![], vec![]);
+    let mut known = vec![];
     for want in wants {
         let Some(route) = batch.routes.get(want.route) else {
             continue;
@@ -116,6 +122,7 @@ pub(super) async fn write(
         versions.push(want.version);
         priorities.push(i16::from(want.priority.get()));
         retries.push(int(route.max_retries));
+        known.push(want.known);
     }
     if masters.is_empty() {
         return Ok(());
@@ -125,11 +132,11 @@ pub(super) async fn write(
             master_data_id, entity_type, priority, state, wanted_version, max_retries, traceparent,
             change_sequence)
         select $1, 'push', k.connection_id, k.target, k.master_id, k.entity_type, k.priority,
-            'pending', k.version, k.max_retries, $2, next_change(k.place)
+            'pending', k.version, k.max_retries, $2, case when k.known then next_change(k.place) end
         from unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::smallint[],
-            $9::int[])
+            $9::int[], $10::bool[])
             with ordinality k (master_id, connection_id, entity_type, target, version, priority,
-                max_retries, place)
+                max_retries, known, place)
         order by k.place
         on conflict (master_data_id, connection_id) where kind = 'push' do update
         set wanted_version = greatest(q.wanted_version, excluded.wanted_version),
@@ -161,6 +168,7 @@ pub(super) async fn write(
         &versions,
         &priorities,
         &retries,
+        &known,
     )
     .execute(connection)
     .await?;

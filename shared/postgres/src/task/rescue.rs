@@ -11,7 +11,8 @@ use crate::{convert::seconds, error::failed};
 
 /// Four looks, each limited, each on an index of its own, each a transaction. Rows in the
 /// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
-/// the next claim sees it.
+/// the next claim sees it. `clock_timestamp()` moves within a statement, so no index could be
+/// searched with it.
 pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<Rescued> {
     let limit = i64::from(settings.limit);
     let due = sqlx::query!(
@@ -19,7 +20,7 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
         set state = 'pending', next_retry_time = null, modified_date = clock_timestamp()
         where id in (
             select id from sync_queue
-            where state = 'waiting' and next_retry_time <= clock_timestamp()
+            where state = 'waiting' and next_retry_time <= statement_timestamp()
             order by next_retry_time limit $1 for no key update skip locked
         )",
         limit,
@@ -34,7 +35,7 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
         where id in (
             select id from sync_queue
             where state = 'staged'
-                and staged_date <= clock_timestamp() - make_interval(secs => $2::float8)
+                and staged_date <= statement_timestamp() - make_interval(secs => $2::float8)
             order by staged_date limit $1 for no key update skip locked
         )",
         limit,

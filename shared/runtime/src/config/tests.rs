@@ -53,8 +53,7 @@ fn bounds_of_calls_reach_every_connection_that_sets_none() {
         let text =
             format!("[connectors]\ntimeout = \"1500ms\"\nmax_response = \"1 MiB\"\n{ACME}{more}");
         let catalogue = Settings::from_toml(&text).unwrap().catalogue().unwrap();
-        let last = catalogue.connections.last().unwrap().config["http"].clone();
-        last
+        catalogue.connections.last().unwrap().config["http"].clone()
     };
     let expected = json!({"timeout_seconds": 2, "max_response_bytes": 1 << 20});
     assert_eq!(bounds(""), expected);

@@ -133,7 +133,7 @@ impl Session {
             return Err(refused("the login was refused"));
         }
         let decoded = answer.decoded?;
-        extract::first(&decoded.response, &self.path)
+        extract::first(decoded.response(), &self.path)
             .map(python::text)
             .ok_or_else(|| refused("the answer to the login holds no token"))
     }

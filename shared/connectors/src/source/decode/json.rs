@@ -46,7 +46,6 @@ pub(super) fn decode(text: &str) -> Result<Decoded> {
         other => vec![other],
     };
     Ok(Decoded {
-        response: bodies.first().cloned().unwrap_or_default(),
         error_text,
         bodies,
         streamed: None,

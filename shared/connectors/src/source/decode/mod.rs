@@ -19,14 +19,19 @@ pub enum Decoder {
 /// A decoded body.
 #[derive(Debug)]
 pub struct Decoded {
-    /// What templates see as `response`. For XML, of the records only the first is in it.
-    pub response: Value,
     /// Text to look for error messages in.
     pub error_text: String,
-    /// Bodies to extract records from (a top-level JSON list is several).
+    /// Bodies to extract records from (a top-level JSON list is several); the first is the response.
     pub bodies: Vec<Value>,
     /// Records already taken out while reading, when the decoder could.
     pub streamed: Option<Vec<Value>>,
+}
+
+impl Decoded {
+    /// What templates see as `response`. For XML, of the records only the first is in it.
+    pub fn response(&self) -> &Value {
+        self.bodies.first().unwrap_or(&Value::Null)
+    }
 }
 
 impl Decoder {
@@ -61,9 +66,8 @@ impl Decoder {
         self.decode(body, content_type, None).unwrap_or_else(|_| {
             let shown = body.get(..body.len().min(64 * 1024)).unwrap_or_default();
             Decoded {
-                response: Value::Object(serde_json::Map::new()),
                 error_text: String::from_utf8_lossy(shown).into_owned(),
-                bodies: Vec::new(),
+                bodies: vec![Value::Object(serde_json::Map::new())],
                 streamed: None,
             }
         })

@@ -29,7 +29,7 @@ fn elements_become_json_as_the_format_says() {
         )
         .unwrap();
     assert_eq!(
-        decoded.response,
+        *decoded.response(),
         json!({"a:x": {"@xmlns:a": "u", "@n": "1 & 2", "b": null, "c": "t", "d": ["1", "2"],
             "e": {"@f": "g", "#text": "h"}, "i": null, "#text": "<raw>"}})
     );
@@ -40,13 +40,13 @@ fn records_are_taken_out_and_the_first_stays_in_the_response() {
     let text = r#"<soap:E xmlns:soap="s"><soap:B><Result xmlns=""><R><Id>1</Id><StatusHistory><Status T=""/></StatusHistory></R><R><Id>2</Id></R><R/></Result></soap:B></soap:E>"#;
     let decoded = xml(text, soap(), "E/B/Result/R").unwrap();
     assert_eq!(
-        decoded.streamed.unwrap(),
+        decoded.streamed.clone().unwrap(),
         vec![
             json!({"Id": "1", "StatusHistory": {"Status": [{"@T": ""}]}}),
             json!({"Id": "2"})
         ]
     );
-    assert_eq!(decoded.response["E"]["B"]["Result"]["R"]["Id"], "1");
+    assert_eq!(decoded.response()["E"]["B"]["Result"]["R"]["Id"], "1");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn an_escaped_document_in_text_reads_like_an_inline_one() {
     ] {
         let decoded = xml(&body, soap(), "E/Result/Rs/R").unwrap();
         assert_eq!(
-            decoded.streamed.unwrap(),
+            decoded.streamed.clone().unwrap(),
             vec![json!({"Id": "7 & 8"})],
             "{body}"
         );
@@ -111,7 +111,7 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
     let latin = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a>caf\xe9</a>";
     let decoder = Decoder::Xml(XmlOptions::default());
     assert_eq!(
-        decoder.decode(latin, None, None).unwrap().response["a"],
+        decoder.decode(latin, None, None).unwrap().response()["a"],
         "café"
     );
     assert_eq!(
@@ -122,7 +122,7 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
                 None
             )
             .unwrap()
-            .response["a"],
+            .response()["a"],
         "café"
     );
     for (body, content_type) in [
@@ -142,8 +142,8 @@ fn declared_character_sets_are_honoured_and_nothing_is_guessed() {
         Decoder::Json
             .decode("\u{feff}{\"a\": 1}".as_bytes(), None, None)
             .unwrap()
-            .response,
-        json!({"a": 1})
+            .bodies,
+        [json!({"a": 1})]
     );
 }
 
@@ -153,7 +153,7 @@ fn json_lists_are_several_bodies_and_broken_json_is_an_error() {
         .decode(b"[{\"a\": 1}, {\"b\": 2}]", None, None)
         .unwrap();
     assert_eq!(decoded.bodies.len(), 2);
-    assert_eq!(decoded.response, json!({"a": 1}));
+    assert_eq!(*decoded.response(), json!({"a": 1}));
     assert_eq!(
         Decoder::Json.decode(b"", None, None).unwrap().bodies,
         vec![json!({})]

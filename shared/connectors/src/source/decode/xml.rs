@@ -72,14 +72,9 @@ pub(super) fn decode(
         return Err(truncated());
     }
     Ok(Decoded {
-        bodies: if records_at.is_some() {
-            Vec::new()
-        } else {
-            vec![response.clone()]
-        },
+        bodies: vec![response],
         streamed: records_at.map(|_| builder.records),
         error_text: builder.error_text,
-        response,
     })
 }
 
