@@ -456,8 +456,13 @@ pub enum RawCommand {
 pub enum ConnectorCommand {
     /// Shipped connectors and those of the configured directory
     List,
-    /// Load a folder and report every error
-    Check { dir: PathBuf },
+    /// Load a folder and report every error, with its place in the file
+    Check {
+        dir: PathBuf,
+        /// JSON file with settings, to be checked against the manifest's specification
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Run a folder's fixtures: mappings against expected results
     Test { dir: PathBuf },
     /// What the connector wants to be told, as a SPEC message

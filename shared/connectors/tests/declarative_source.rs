@@ -386,3 +386,77 @@ async fn secrets_stay_out_of_errors() {
         assert!(!format!("{error:?}").contains("planted-secret"), "{broken}");
     }
 }
+
+/// What is wrong is told with its path and line, and never ends in a panic.
+#[test]
+fn bad_manifests_are_told_with_path_and_line() {
+    let stream = "streams:\n  - name: a\n    retriever:\n      requester:\n        url: 'https://a.test'\n      record_selector: {extractor: {field_path: []}}\n";
+    let with = |requester: &str| {
+        stream.replace(
+            "        url: 'https://a.test'\n",
+            &format!("        url: 'https://a.test'\n{requester}"),
+        )
+    };
+    for (manifest, code, part) in [
+        ("a: [1".to_owned(), "manifest_yaml_invalid", "line 2"),
+        ("- 1".to_owned(), "manifest_invalid", "must be a mapping"),
+        (
+            "streams: 5".to_owned(),
+            "manifest_invalid",
+            "manifest.streams: a component must be a mapping (manifest.yaml, line 1)",
+        ),
+        (
+            with("        authenticator: '#/nowhere'\n"),
+            "manifest_reference_unknown",
+            "line 6",
+        ),
+        (
+            "a: '#/b'\nb: {c: '#/a'}\n".to_owned(),
+            "manifest_reference_cycle",
+            "line 1",
+        ),
+        (
+            with("        authenticator: {type: BearerAuthenticator}\n"),
+            "manifest_invalid",
+            "manifest.streams[0].retriever.requester.authenticator.api_token: is missing (manifest.yaml, line 6)",
+        ),
+        (
+            with("        authenticator: {type: JwtAuthenticator}\n"),
+            "component_unsupported",
+            "line 6",
+        ),
+        (
+            with("        http_method: DELETE\n"),
+            "manifest_invalid",
+            "line 6",
+        ),
+        (
+            with("        path: '{{ config[ }}'\n"),
+            "template_invalid",
+            "line 6",
+        ),
+        (
+            with("        request_parameters: [1]\n"),
+            "manifest_invalid",
+            "line 6",
+        ),
+        (
+            format!("{stream}check: {{stream_names: [b]}}\n"),
+            "manifest_invalid",
+            "manifest.check.stream_names: there is no stream `b`",
+        ),
+    ] {
+        let faults = Source::faults(&files(&manifest));
+        let found: Vec<_> = faults
+            .iter()
+            .map(|error| (error.code(), error.chain()))
+            .collect();
+        assert!(
+            found
+                .iter()
+                .any(|(c, text)| *c == code && text.contains(part)),
+            "{manifest}\n{found:#?}"
+        );
+    }
+    assert!(Source::faults(&files(stream)).is_empty());
+}

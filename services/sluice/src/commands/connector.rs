@@ -6,13 +6,11 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 use sluice_connectors::{
-    http::{HttpClient, HttpOptions},
     library::{self, Library},
-    limiter::Limiter,
     source::Source,
     target::Target,
 };
-use sluice_core::{Error, Result, connector::ConnectorFiles, secret::SecretConfig};
+use sluice_core::{Error, Result, connector::ConnectorFiles};
 use sluice_runtime::Settings;
 use sluice_transform::{Mapper, fixtures};
 
@@ -30,7 +28,7 @@ pub async fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
         ConnectorCommand::Discover { dir, config } => connector_read::discover(dir, config),
         ConnectorCommand::Read(args) => connector_read::read(args).await,
         ConnectorCommand::List => list(cli),
-        ConnectorCommand::Check { dir } => check(cli, dir),
+        ConnectorCommand::Check { dir, config } => check(cli, dir, config.as_deref()),
         ConnectorCommand::Test { dir } => test(cli, dir),
     }
 }
@@ -74,14 +72,15 @@ fn list(cli: &Cli) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Loads every part of a folder; its parts report their own faults.
-fn check(cli: &Cli, dir: &Path) -> Result<Exit> {
+/// Looks at every part of a folder; its parts report their own faults.
+fn check(cli: &Cli, dir: &Path, config: Option<&Path>) -> Result<Exit> {
     let files = read(dir)?;
     let mut problems = Vec::new();
     if connections::can_read(&files) {
-        problems.extend(load(&files, |http, config| {
-            Source::load(&files, &files.name, config, http).map(drop)
-        }));
+        problems.extend(Source::faults(&files));
+        if let (true, Some(config)) = (problems.is_empty(), config) {
+            problems.extend(connector_read::open(dir, config).err());
+        }
     }
     if connections::can_write(&files) {
         problems.extend(Target::check_files(&files).err());
@@ -129,21 +128,6 @@ fn test(cli: &Cli, dir: &Path) -> Result<Exit> {
 
 fn read(dir: &Path) -> Result<ConnectorFiles> {
     library::read_folder(dir)
-}
-
-/// Loads a part as a connection without settings would.
-fn load(
-    files: &ConnectorFiles,
-    part: impl FnOnce(HttpClient, SecretConfig) -> Result<()>,
-) -> Option<Error> {
-    let config = SecretConfig::new(json!({}));
-    let http = HttpClient::new(
-        &files.name,
-        &config,
-        Limiter::new(&[]),
-        HttpOptions::default(),
-    );
-    http.and_then(|http| part(http, config)).err()
 }
 
 fn report(cli: &Cli, problems: &[Error], fine: &str) -> Result<Exit> {

@@ -137,7 +137,7 @@ fn refusals(source: &Source, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn open(dir: &Path, config: &Path) -> Result<Source> {
+pub(super) fn open(dir: &Path, config: &Path) -> Result<Source> {
     let files = library::read_folder(dir)?;
     let config = SecretConfig::new(json_file(config)?);
     let options = HttpOptions::from_config(&config)?;

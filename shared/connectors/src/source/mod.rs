@@ -29,6 +29,8 @@ mod decode;
 mod errors;
 mod exchange;
 mod extract;
+mod faults;
+mod keys;
 pub(crate) mod manifest;
 mod normalize;
 mod paginate;

@@ -8,6 +8,7 @@ use sluice_core::{Error, Result};
 
 use super::{
     extract::{Extractor, glob},
+    keys::KeyChange,
     manifest::Component,
     normalize,
     template::{Scope, Template, Templates, json},
@@ -31,6 +32,7 @@ enum Transformation {
         pointers: Vec<Vec<String>>,
         condition: Option<Template>,
     },
+    Keys(KeyChange),
 }
 
 #[derive(Debug)]
@@ -180,7 +182,10 @@ impl Transformation {
                     .template("condition", templates)?
                     .filter(|condition| !condition.source().is_empty()),
             }),
-            _ => Err(component.unsupported()),
+            _ => match KeyChange::build(component, templates)? {
+                Some(change) => Ok(Self::Keys(change)),
+                None => Err(component.unsupported()),
+            },
         }
     }
 
@@ -196,6 +201,7 @@ impl Transformation {
                 }
                 Ok(record)
             }
+            Self::Keys(change) => change.apply(record, scope),
             Self::Remove {
                 pointers,
                 condition,

@@ -7,7 +7,7 @@ use url::Url;
 use super::{
     api::StreamInfo,
     cursor::Cursor,
-    decode::{Decoder, XmlOptions},
+    decode::{CsvOptions, Decoder, XmlOptions},
     manifest::Component,
     paginate::Paginator,
     partition::Router,
@@ -144,9 +144,13 @@ pub fn primary_key(value: Option<&Value>) -> Vec<String> {
 
 /// The decoder of a retriever or a login; JSON when none is named.
 pub fn decoder(owner: &Component<'_>) -> Result<Decoder> {
-    let Some(component) = owner.child("decoder")? else {
-        return Ok(Decoder::Json);
-    };
+    match owner.child("decoder")? {
+        Some(component) => decoder_of(&component),
+        None => Ok(Decoder::Json),
+    }
+}
+
+fn decoder_of(component: &Component<'_>) -> Result<Decoder> {
     component.without_class()?;
     let texts = |field: &str| -> Vec<String> {
         match component.get(field) {
@@ -157,6 +161,28 @@ pub fn decoder(owner: &Component<'_>) -> Result<Decoder> {
     };
     match component.kind() {
         "JsonDecoder" => Ok(Decoder::Json),
+        "JsonlDecoder" => Ok(Decoder::JsonLines),
+        "IterableDecoder" => Ok(Decoder::Lines),
+        "CsvDecoder" => Ok(Decoder::Csv {
+            options: CsvOptions {
+                delimiter: match component.text("delimiter").unwrap_or(",") {
+                    "\\t" => b'\t',
+                    one => match one.as_bytes() {
+                        [byte] => *byte,
+                        _ => return Err(component.invalid("delimiter", "must be one letter")),
+                    },
+                },
+                nulls: texts("set_values_to_none"),
+            },
+            encoding: component.text("encoding").map(|name| match name {
+                // Python's name of it.
+                "latin-1" | "latin1" => "iso-8859-1".to_owned(),
+                name => name.to_owned(),
+            }),
+        }),
+        "GzipDecoder" => Ok(Decoder::Gzip(Box::new(decoder_of(
+            &component.required("decoder")?,
+        )?))),
         "XmlDecoder" => Ok(Decoder::Xml(XmlOptions {
             strip_prefixes: component.flag("strip_prefixes"),
             force_list: texts("force_list")

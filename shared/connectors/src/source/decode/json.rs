@@ -49,6 +49,7 @@ pub(super) fn decode(text: &str) -> Result<Decoded> {
         error_text,
         bodies,
         streamed: None,
+        without_response: false,
     })
 }
 

@@ -2,11 +2,15 @@
 
 mod charset;
 mod json;
+mod rows;
 mod xml;
+
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use sluice_core::{Error, ErrorClass, Result};
 
+pub use rows::CsvOptions;
 pub use xml::XmlOptions;
 
 /// How bodies of a stream are read.
@@ -14,6 +18,17 @@ pub use xml::XmlOptions;
 pub enum Decoder {
     Json,
     Xml(XmlOptions),
+    /// One JSON value a line.
+    JsonLines,
+    /// One text a line.
+    Lines,
+    Csv {
+        options: CsvOptions,
+        /// Instead of what the answer says.
+        encoding: Option<String>,
+    },
+    /// What is packed, or not, is read by another.
+    Gzip(Box<Decoder>),
 }
 
 /// A decoded body.
@@ -25,11 +40,17 @@ pub struct Decoded {
     pub bodies: Vec<Value>,
     /// Records already taken out while reading, when the decoder could.
     pub streamed: Option<Vec<Value>>,
+    /// A format without a document of its own: templates see an empty `response`.
+    pub without_response: bool,
 }
 
 impl Decoded {
     /// What templates see as `response`. For XML, of the records only the first is in it.
     pub fn response(&self) -> &Value {
+        static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
+        if self.without_response {
+            return &EMPTY;
+        }
         self.bodies.first().unwrap_or(&Value::Null)
     }
 }
@@ -39,7 +60,8 @@ impl Decoder {
     ///
     /// # Errors
     /// `unexpected_html`, `body_not_utf8`, `json_invalid`, `xml_invalid`, `xml_truncated`,
-    /// `xml_doctype_refused`, `xml_too_deep`, `xml_too_large`.
+    /// `xml_doctype_refused`, `xml_too_deep`, `xml_too_large`, `csv_invalid`, `gzip_invalid`,
+    /// `gzip_too_large`.
     pub fn decode(
         &self,
         body: &[u8],
@@ -54,10 +76,32 @@ impl Decoder {
             )
             .hint("look for a login page, a maintenance notice or a proxy in between"));
         }
-        let text = charset::text(body, content_type)?;
+        if let Self::Gzip(inner) = self {
+            let bytes = rows::unpacked(body)?;
+            let body = bytes.as_deref().unwrap_or(body);
+            // Read while it arrives in the reference runtime, so templates see no response.
+            return inner
+                .decode(body, content_type, records_at)
+                .map(|decoded| Decoded {
+                    without_response: true,
+                    ..decoded
+                });
+        }
+        let declared = match self {
+            Self::Csv {
+                encoding: Some(encoding),
+                ..
+            } => Some(format!("text/csv; charset={encoding}")),
+            _ => None,
+        };
+        let text = charset::text(body, declared.as_deref().or(content_type))?;
         match self {
             Self::Json => json::decode(&text),
             Self::Xml(options) => xml::decode(&text, options, records_at),
+            Self::JsonLines => rows::json_lines(&text),
+            Self::Lines => Ok(rows::lines(&text)),
+            Self::Csv { options, .. } => rows::csv(&text, options),
+            Self::Gzip(inner) => inner.decode(body, content_type, records_at),
         }
     }
 
@@ -69,6 +113,7 @@ impl Decoder {
                 error_text: String::from_utf8_lossy(shown).into_owned(),
                 bodies: vec![Value::Object(serde_json::Map::new())],
                 streamed: None,
+                without_response: false,
             }
         })
     }

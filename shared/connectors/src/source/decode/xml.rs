@@ -74,6 +74,7 @@ pub(super) fn decode(
     Ok(Decoded {
         bodies: vec![response],
         streamed: records_at.map(|_| builder.records),
+        without_response: false,
         error_text: builder.error_text,
     })
 }

@@ -114,6 +114,18 @@ impl<'a> Component<'a> {
         self.get(field).and_then(Value::as_str)
     }
 
+    /// Texts in a list; one alone counts as a list of one.
+    pub fn texts(&self, field: &str) -> Vec<String> {
+        match self.get(field) {
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(crate::source::template::python::text)
+                .collect(),
+            Some(value) => vec![crate::source::template::python::text(value)],
+            None => Vec::new(),
+        }
+    }
+
     pub fn flag(&self, field: &str) -> bool {
         self.get(field).is_some_and(|value| match value {
             Value::String(text) => text.eq_ignore_ascii_case("true"),

@@ -1,6 +1,7 @@
 //! From the text of `manifest.yaml` to components with types and parameters.
 
 mod component;
+mod lines;
 mod propagate;
 pub(crate) mod references;
 pub(crate) mod yaml;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use sluice_core::Result;
 
 pub use component::Component;
+pub use lines::Lines;
 pub use propagate::falsy;
 
 /// Parses and resolves references: what manifests and `operations.yaml` have in common.

@@ -1,0 +1,82 @@
+//! What is wrong with a manifest, told with path and line, without settings and without calls.
+
+use sluice_core::{Error, Result, connector::ConnectorFiles};
+
+use super::{
+    Source,
+    budget::Budget,
+    concurrency::Concurrency,
+    manifest::{Component, Lines},
+    manifest_of,
+    stream::{self, Stream},
+    template::Templates,
+};
+
+impl Source {
+    /// Every fault of `manifest.yaml` that can be found by looking at it: texts name the place, with
+    /// its line. Streams that this engine cannot read are among them.
+    pub fn faults(files: &ConnectorFiles) -> Vec<Error> {
+        let found = found(files).unwrap_or_else(|error| vec![error]);
+        let text = files.get("manifest.yaml").unwrap_or_default();
+        let Some(lines) = Lines::of(text) else {
+            return found;
+        };
+        found
+            .into_iter()
+            .map(|error| placed(error, &lines))
+            .collect()
+    }
+}
+
+fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
+    let manifest = manifest_of(files)?;
+    let root = Component::new(&manifest, "manifest")?;
+    let mut templates = Templates::new();
+    let streams = root.children("streams")?;
+    let ours = match manifest.pointer("/metadata/sluice") {
+        Some(ours) => Component::new(ours, "manifest.metadata.sluice")?.children("streams")?,
+        None => Vec::new(),
+    };
+    let mut faults = Vec::new();
+    for component in &streams {
+        let name = stream::name_of(component);
+        let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
+        faults.extend(Stream::build(component, settings, &mut templates).err());
+    }
+    let names: Vec<String> = streams.iter().map(stream::name_of).collect();
+    if let Some(check) = root.child("check")? {
+        for name in check.texts("stream_names") {
+            if !names.contains(&name) {
+                let fault = check.invalid("stream_names", &format!("there is no stream `{name}`"));
+                let nearest = names
+                    .iter()
+                    .max_by(|a, b| strsim::jaro(a, &name).total_cmp(&strsim::jaro(b, &name)));
+                faults.push(match nearest {
+                    Some(known) => fault.hint(format!("did you mean `{known}`?")),
+                    None => fault,
+                });
+            }
+        }
+    }
+    let budget = root.child("api_budget")?;
+    faults.extend(budget.and_then(|budget| Budget::build(&budget, &mut templates).err()));
+    let level = root.child("concurrency_level")?;
+    faults.extend(Concurrency::build(level, &mut templates).err());
+    Ok(faults)
+}
+
+/// The error with the line its text or its hint speaks of.
+fn placed(error: Error, lines: &Lines<'_>) -> Error {
+    let line = lines
+        .mentioned(error.message())
+        .or_else(|| lines.mentioned(error.advice()?));
+    let Some(line) = line else {
+        return error;
+    };
+    let message = format!("{} (manifest.yaml, line {line})", error.message());
+    let placed = Error::new(error.class(), error.code(), message);
+    match error.advice() {
+        Some(hint) => placed.hint(hint),
+        None => placed,
+    }
+}
