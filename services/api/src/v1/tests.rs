@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluice_core::{ErrorClass, access::Role};
 use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
 use sluice_store::{
-    Backends, MasterStore, TaskStore,
+    Backends, FleetStore, MasterStore, TaskStore,
     conformance::sql::{SqlFixture, World, location},
     task::PushNext,
 };
@@ -34,6 +34,10 @@ impl SqlFixture for Memory {
     async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
         let store = Arc::new(self.0.clone());
         (store.clone(), store)
+    }
+
+    async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(self.0.clone())
     }
 
     async fn execute(&self, _: &'static str) -> u64 {
@@ -82,6 +86,7 @@ impl Server {
                 raw: Arc::new(SqliteRaw::connect("sqlite::memory:").await.unwrap()),
                 master: world.master.clone(),
                 tasks: world.tasks.clone(),
+                fleet: world.fixture.open_fleet().await,
                 broker: Arc::new(LocalBroker::default()),
             },
             catalogue: Arc::new(world.master.catalogue().await.unwrap()),
