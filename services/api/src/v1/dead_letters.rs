@@ -184,7 +184,7 @@ async fn discard(
 }
 
 /// A connection of the caller's organization by name.
-fn connection(
+pub(super) fn connection(
     api: &Api,
     caller: &Caller,
     name: &str,

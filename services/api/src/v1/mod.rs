@@ -6,11 +6,13 @@
 
 mod access;
 mod activity;
+mod blockers;
 mod dead_letters;
 mod input;
 mod replays;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::{sync::Arc, time::Duration};
 
@@ -77,8 +79,10 @@ impl Endpoint {
 fn endpoints() -> Vec<Endpoint> {
     [
         activity::endpoints(),
+        blockers::endpoints(),
         dead_letters::endpoints(),
         replays::endpoints(),
+        unknown::endpoints(),
     ]
     .into_iter()
     .flatten()
