@@ -85,6 +85,11 @@ pub enum Command {
     },
     /// Each target's totals: created, updated, skipped, waiting, dead
     Targets,
+    /// Connections: limits in force, pauses, breakers; live changes to them
+    Connection {
+        #[command(subcommand)]
+        command: crate::commands::connection::ConnectionCommand,
+    },
     /// Dead letters: list, group, show, replay, discard
     Dlq {
         #[command(subcommand)]

@@ -39,6 +39,7 @@ async fn run(cli: &Cli) -> sluice_core::Result<exit::Exit> {
         Command::Record { command } => commands::record::run(cli, command).await,
         Command::Queue { command } => commands::queue::run(cli, command.as_ref()).await,
         Command::Unknown { command } => commands::unknown::run(cli, command).await,
+        Command::Connection { command } => commands::connection::run(cli, command).await,
         Command::Targets => commands::targets::run(cli).await,
         Command::Dlq { command } => commands::dlq::run(cli, command).await,
         Command::Raw { command } => commands::raw::run(cli, command).await,

@@ -1,6 +1,7 @@
 //! One command, one file.
 
 pub mod config;
+pub mod connection;
 pub mod connector;
 mod connector_read;
 pub mod dlq;

@@ -290,7 +290,7 @@ impl Inner {
                         "breaker_open",
                         "the breaker is open: recent calls failed",
                     )
-                    .hint("`sluice connection show` tells why; it closes by itself")
+                    .hint("`sluice connection list` tells why; it closes by itself")
                     .retry_after(Duration::from_nanos(u64::try_from(wait).unwrap_or(0))));
                 }
                 Take::Away => {
