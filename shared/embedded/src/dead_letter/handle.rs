@@ -153,9 +153,9 @@ pub(super) async fn replay_moved(
     let outcomes = put_back(&mut tx, &ids, None, actor, None).await?;
     sqlx::query!(
         "update dead_letters set mirrored = 0
-        where id in (select j.value ->> 0 from json_each(?1) j
-                where dead_letters.state <> 'open' or dead_letters.last_date = j.value ->> 1)
-            and connection_id = ?2",
+        where id in (select d.id from json_each(?1) j
+            cross join dead_letters d on d.id = j.value ->> 0
+            where d.connection_id = ?2 and (d.state <> 'open' or d.last_date = j.value ->> 1))",
         moved,
         connection.0,
     )
@@ -200,16 +200,24 @@ pub(super) async fn discard(
         return Ok(0);
     }
     let (letters, now) = (to_json(&letters)?, now());
+    let tasks = sqlx::query_scalar!(
+        r#"select d.task_id as "id!: i64" from json_each(?1) j
+        cross join dead_letters d on d.id = j.value"#,
+        letters,
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed)?;
+    let tasks = to_json(&tasks)?;
     let masters = sqlx::query!(
         r#"with base as (select coalesce(max(change_sequence), 0) as top from sync_queue
             where change_sequence is not null)
         update sync_queue set state = 'cancelled', error_class = null, error_code = null,
             error_message = null, change_sequence = (select top from base) + j.key + 1,
             modified_date = ?2
-        from json_each(?1) j cross join dead_letters d on d.id = j.value
-        where sync_queue.id = d.task_id and sync_queue.state = 'dead'
+        from json_each(?1) j where sync_queue.id = j.value and sync_queue.state = 'dead'
         returning master_data_id as "id!: i64""#,
-        letters,
+        tasks,
         now,
     )
     .fetch_all(&mut *tx)

@@ -254,25 +254,33 @@ async fn due(connection: &mut SqliteConnection) -> Result<Option<Due>> {
     .transpose()
 }
 
+/// A statement per outcome, so that each row is found by its key.
 async fn keep(
     connection: &mut SqliteConnection,
     replay: i64,
     outcomes: &[(i64, ItemOutcome)],
 ) -> Result<()> {
-    let rows: Vec<_> = outcomes
-        .iter()
-        .map(|(id, outcome)| (id, outcome.as_str()))
-        .collect();
-    let rows = to_json(&rows)?;
-    sqlx::query!(
-        "update replay_items set outcome = j.value ->> 1 from json_each(?2) j
-        where replay_items.replay_id = ?1 and replay_items.dead_letter_id = j.value ->> 0",
-        replay,
-        rows,
-    )
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+    for outcome in ItemOutcome::ALL {
+        let letters: Vec<i64> = outcomes
+            .iter()
+            .filter(|(_, of)| *of == outcome)
+            .map(|(id, _)| *id)
+            .collect();
+        if letters.is_empty() {
+            continue;
+        }
+        let (letters, outcome) = (to_json(&letters)?, outcome.as_str());
+        sqlx::query!(
+            "update replay_items set outcome = ?2
+            where replay_id = ?1 and dead_letter_id in (select value from json_each(?3))",
+            replay,
+            outcome,
+            letters,
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    }
     Ok(())
 }
 
