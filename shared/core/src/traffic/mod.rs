@@ -33,11 +33,16 @@ pub type Nanos = i64;
 pub const MILLISECOND: Nanos = 1_000_000;
 pub const SECOND: Nanos = 1_000 * MILLISECOND;
 
-/// Slots are handed out at most this far ahead of their time.
+/// Slots are handed out at most this far ahead of their time, and as much further as the way to the
+/// process that asked takes, at most [`LONGEST_TRIP`].
 pub const AHEAD: Nanos = 250 * MILLISECOND;
-/// A slot is used at most this long after its time, or dropped. With [`AHEAD`] it follows that
-/// nobody calls on the word of a state that is older than half a second.
-pub const LATE: Nanos = 250 * MILLISECOND;
+/// Slower stores are not made up for.
+pub const LONGEST_TRIP: Nanos = 750 * MILLISECOND;
+/// A slot is used at most this long after its time, or dropped; sooner under short windows.
+pub const LATE: Nanos = SECOND;
+/// After this nobody calls on the word of an older state. A second and a quarter when the store is
+/// fast; a third of a second under windows of a second.
+pub const FORGOTTEN: Nanos = AHEAD + LONGEST_TRIP + LATE;
 /// Slots handed out at once to one process.
 pub const MOST: u32 = 1_000;
 
@@ -79,6 +84,8 @@ pub struct Ask {
     pub probe: Option<ProbeEnd>,
     /// The longest a call takes.
     pub call_lasts: Nanos,
+    /// How long a round trip to the store takes this process.
+    pub trip: Nanos,
 }
 
 /// What a process gets.
@@ -170,6 +177,7 @@ impl Traffic {
         admission: &mut Admission,
     ) -> Granted {
         let count = count.min(MOST);
+        let ahead = AHEAD + ask.trip.clamp(0, LONGEST_TRIP);
         let mut granted = Granted {
             kind,
             late: self.pace.late(kind),
@@ -178,8 +186,8 @@ impl Traffic {
         let allowed = match *admission {
             Admission::All if kind.is_free() => {
                 if self.pace.paused_until() <= now {
-                    granted.free_until = now + AHEAD;
-                    self.pace.freed(now + AHEAD);
+                    granted.free_until = now + ahead;
+                    self.pace.freed(now + ahead);
                 } else {
                     granted.next_at = Some(self.pace.paused_until());
                 }
@@ -190,7 +198,7 @@ impl Traffic {
             Admission::Probe => count.min(1),
             Admission::None => 0,
         };
-        granted.slots = self.pace.take(now, kind, allowed);
+        granted.slots = self.pace.take(now, kind, allowed, ahead);
         let given = u32::try_from(granted.slots.len()).unwrap_or(u32::MAX);
         match admission {
             Admission::Some(most) => {

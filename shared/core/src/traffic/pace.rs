@@ -3,25 +3,28 @@
 //!
 //! Every call takes a slot, and slots of one limit are at least `step = (W + D) / L` apart, where
 //! `W` is the window's length, `L` the calls allowed in it, and `D` the slack: the most by which a
-//! call can reach the other side after its slot. Half of `D` is ours (a process may be late), half
-//! is the network's. Calls that arrive within one window have slots within an open interval of
+//! call can reach the other side after its slot. Three quarters of `D` are ours (a process may be
+//! late, at most by [`LATE`]), the rest is the network's. Calls that arrive within one window have slots within an open interval of
 //! `W + D`, which holds at most `L` of them.
 //!
 //! `D` is two seconds, or a 25th of windows shorter than 50 seconds. So 96.8 % of a limit per
 //! minute can be used and 96.1 % of one per second: at least 95 % with something to spare for slots
-//! that a process could not use in time. A single call that takes longer than `D / 2` to get there,
+//! that a process could not use in time. A single call that takes longer than its part to get there,
 //! say because a new connection is slow to stand, can stray into a later window; as long as the
 //! others are not late as well, the spare 4 % have room for it.
+//!
+//! Our part of `D` also has to hold what a process does not know about the store's clock, which is as
+//! much as a round trip takes at best: limits per second need a store that answers in milliseconds.
 //!
 //! Every limit of a connection is asked in one step, so that a call never uses up a slot of one
 //! limit while it waits for another; this is why the usual one-quota crates do not fit.
 
 use serde::{Deserialize, Serialize};
 
-use super::{AHEAD, LATE, Nanos, SECOND};
+use super::{FORGOTTEN, LATE, Nanos, SECOND};
 use crate::{catalogue::RateLimit, retry::MAX_RETRY_AFTER};
 
-/// Longest slack: half for our own delays, half for the network's.
+/// Longest slack.
 const SLACK: Nanos = 2 * SECOND;
 /// Slack of short windows, as a part of the window: 1 in 25.
 const SLACK_PART: Nanos = 25;
@@ -172,7 +175,7 @@ impl Pace {
     /// How late a slot of this kind may be used.
     pub(super) fn late(&self, kind: Kind) -> Nanos {
         self.passed(kind)
-            .map(|(gate, _)| gate.slack / 2)
+            .map(|(gate, _)| gate.slack * 3 / 4)
             .fold(LATE, Nanos::min)
     }
 
@@ -192,13 +195,13 @@ impl Pace {
             .map(|(_, gate)| gate)
     }
 
-    /// Takes slots that begin within the next [`AHEAD`], at most `count`.
-    pub(super) fn take(&mut self, now: Nanos, kind: Kind, count: u32) -> Vec<Nanos> {
+    /// Takes slots that begin within the next `ahead`, at most `count`.
+    pub(super) fn take(&mut self, now: Nanos, kind: Kind, count: u32, ahead: Nanos) -> Vec<Nanos> {
         let steps = gates(&self.limits).map(|gate| gate.step).enumerate();
         let passed: Vec<_> = steps.filter(|(index, _)| kind.has(*index)).collect();
         let mut at = self.next_at(now, kind);
         let mut taken = Vec::new();
-        while taken.len() < count as usize && at <= now + AHEAD {
+        while taken.len() < count as usize && at <= now + ahead {
             taken.push(at);
             self.last = self.last.max(at);
             let this = at;
@@ -272,10 +275,10 @@ impl Pace {
     }
 
     /// The store is another one, or its clock jumped: what was handed out last may be forgotten
-    /// or have other times. Nobody uses it any more after [`AHEAD`] and [`LATE`]; a step later the
+    /// or have other times. Nobody uses it any more after [`FORGOTTEN`]; a step later the
     /// next slot is far enough from all earlier ones, whatever the clock says.
     pub(super) fn restart(&mut self, now: Nanos) {
-        let quiet = now + AHEAD + LATE;
+        let quiet = now + FORGOTTEN;
         for (slots, gate) in self.slots.iter_mut().zip(gates(&self.limits)) {
             slots.next = slots
                 .next

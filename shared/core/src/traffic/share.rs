@@ -59,6 +59,8 @@ pub struct Share {
     probe: Option<ProbeEnd>,
     /// When somebody last asked how long to wait.
     looked_at: Option<Nanos>,
+    /// How long a round trip took lately, at most.
+    trip: Nanos,
     answered_at: Nanos,
     failing_since: Option<Nanos>,
     retry_at: Nanos,
@@ -249,7 +251,7 @@ impl Share {
         let lanes = self
             .lanes
             .values()
-            .filter(|lane| lane.wanted(now, self.guarded) > 0);
+            .filter(|lane| lane.wanted(now, self.trip, self.guarded) > 0);
         let held = (self.paused_until - AHEAD / 2).max(self.open_until);
         let look = self.answered_at + LOOK;
         let curious = held > now && self.looked_at.is_some_and(|at| now - at < LOOK);
@@ -267,7 +269,7 @@ impl Share {
             .lanes
             .iter()
             .filter(|(_, lane)| lane.ask_at <= now)
-            .map(|(kind, lane)| (*kind, lane.wanted(now, self.guarded).min(MOST)))
+            .map(|(kind, lane)| (*kind, lane.wanted(now, self.trip, self.guarded).min(MOST)))
             .filter(|(_, count)| *count > 0)
             .collect();
         Ask {
@@ -279,6 +281,7 @@ impl Share {
             report: std::mem::take(&mut self.report),
             probe: self.probe.take(),
             call_lasts: self.call_lasts,
+            trip: self.trip,
         }
     }
 
@@ -299,6 +302,7 @@ impl Share {
         self.failing_since = None;
         self.retry_at = 0;
         self.answered_at = now;
+        self.trip = (now - asked).max(self.trip - self.trip / 8);
         self.jumped = !self.clock.observe(asked, now, grant.now);
         if self.jumped {
             // Times of before mean nothing any more: ask again, and say why.
@@ -322,7 +326,7 @@ impl Share {
         }
         for granted in &grant.lanes {
             let lane = self.lanes.entry(granted.kind).or_default();
-            lane.add(granted, &self.clock, now, chance);
+            lane.add(granted, &self.clock, now, self.trip, chance);
             if lane.waiting == 0 {
                 self.give_back_probe(granted.kind);
             }
@@ -341,10 +345,10 @@ impl Lane {
     /// Slots worth asking for: for those who wait, and as many as were used recently. Asks for
     /// nothing while half of that is at hand, and for nothing ahead while the breaker lets only
     /// some calls through.
-    fn wanted(&self, now: Nanos, guarded: bool) -> u32 {
+    fn wanted(&self, now: Nanos, trip: Nanos, guarded: bool) -> u32 {
         let used = if guarded { 0 } else { self.used.recently(now) };
         let want = self.waiting.saturating_add(used);
-        if want == 0 || now < self.free_until - AHEAD / 2 {
+        if want == 0 || now < self.free_until - AHEAD / 2 - trip {
             return 0;
         }
         let have = self.slots.iter().filter(|slot| slot.until >= now).count();
@@ -356,7 +360,7 @@ impl Lane {
         }
     }
 
-    fn add(&mut self, granted: &Granted, clock: &Clock, now: Nanos, chance: f64) {
+    fn add(&mut self, granted: &Granted, clock: &Clock, now: Nanos, trip: Nanos, chance: f64) {
         for slot in &granted.slots {
             self.slots.push_back(Slot {
                 from: clock.reached(*slot),
@@ -371,10 +375,10 @@ impl Lane {
         self.ask_at = match granted.next_at {
             None => 0,
             // Not as soon as the next slot can be had, but when there are some: processes that
-            // compete get blocks, not single slots, at a third of the round trips.
+            // compete get blocks, not single slots. Early enough for the way there and back.
             Some(_) => {
-                let part = 1.0 / 6.0 + chance / 3.0;
-                (self.next_at - (AHEAD as f64 * part) as Nanos).max(now + MILLISECOND)
+                let early = trip + (AHEAD as f64 * (0.5 + chance / 3.0)) as Nanos;
+                (self.next_at - early).max(now + MILLISECOND)
             }
         };
     }

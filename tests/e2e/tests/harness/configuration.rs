@@ -31,6 +31,8 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
         json!({
             "organization": ORGANIZATION, "name": name, "connector": name, "config": config,
             "limits": limits, "retry": retry, "concurrency": 4,
+            // Outages here last seconds.
+            "breaker": { "first_wait": "1s", "longest_wait": "4s" },
         })
     };
     let configuration = json!({

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::traffic::MILLISECOND;
+use crate::traffic::{AHEAD, MILLISECOND};
 
 /// Most entries of `arrivals` (sorted) in any closed window of this length.
 fn fullest(arrivals: &[Nanos], window: Nanos) -> usize {
@@ -29,7 +29,7 @@ fn run(pace: &mut Pace, from: Nanos, end: Nanos, kind: Kind) -> Vec<Nanos> {
     let mut now = from;
     let mut slots = Vec::new();
     while now < end {
-        let taken = pace.take(now, kind, 1_000);
+        let taken = pace.take(now, kind, 1_000, AHEAD);
         if taken.is_empty() {
             now = now.max(pace.next_at(now, kind) - 100 * MILLISECOND);
         }
@@ -55,7 +55,7 @@ proptest! {
         let mut pace = Pace::new(&limits);
         let kind = Kind::of(&limits, "/", false);
         let late = pace.late(kind);
-        let network = gates(&limits).map(|gate| gate.slack / 2).min().unwrap();
+        let network = gates(&limits).map(|gate| gate.slack / 4).min().unwrap();
         let mut now = start();
         let mut arrivals = Vec::new();
         for (idle, count, use_late, delay, pause) in steps {
@@ -68,7 +68,7 @@ proptest! {
             } else {
                 now.max(pace.next_at(now, kind) - idle * MILLISECOND / 4)
             };
-            for slot in pace.take(now, kind, count) {
+            for slot in pace.take(now, kind, count, AHEAD) {
                 prop_assert!(slot >= pace.paused_until());
                 arrivals.push(slot.max(now) + (late - (slot.max(now) - slot)) * use_late / 1000 + network * delay / 1000);
             }
@@ -166,9 +166,9 @@ fn classes_of_endpoints_have_limits_of_their_own() {
         Kind::of(&limits, "/search/x", false),
         Kind::of(&limits, "/x", false),
     );
-    assert_eq!(pace.take(start(), search, 5).len(), 1);
-    assert!(pace.take(start(), search, 5).is_empty());
-    assert!(pace.take(start(), other, 5).len() > 3);
+    assert_eq!(pace.take(start(), search, 5, AHEAD).len(), 1);
+    assert!(pace.take(start(), search, 5, AHEAD).is_empty());
+    assert!(pace.take(start(), other, 5, AHEAD).len() > 3);
 }
 
 /// A raise takes effect at once, even from one call per hour.
@@ -177,9 +177,9 @@ fn a_raised_limit_waits_for_nothing() {
     let before = [limit(1, 3600)];
     let mut pace = Pace::new(&before);
     let kind = Kind::of(&before, "/", false);
-    assert_eq!(pace.take(start(), kind, 5).len(), 1);
+    assert_eq!(pace.take(start(), kind, 5, AHEAD).len(), 1);
     pace.set_limits(&[limit(3600, 3600)], start() + 2 * SECOND);
-    assert_eq!(pace.take(start() + 2 * SECOND, kind, 1).len(), 1);
+    assert_eq!(pace.take(start() + 2 * SECOND, kind, 1, AHEAD).len(), 1);
 }
 
 /// What was set by hand stays until the configuration changes.
@@ -200,6 +200,6 @@ fn a_pause_stops_calls_and_a_shorter_one_does_not_shorten_it() {
     let kind = Kind::of(&[], "/", false);
     pace.pause_until(start() + 10 * SECOND);
     pace.pause_until(start() + 5 * SECOND);
-    assert!(pace.take(start() + 6 * SECOND, kind, 1).is_empty());
-    assert_eq!(pace.take(start() + 10 * SECOND, kind, 1).len(), 1);
+    assert!(pace.take(start() + 6 * SECOND, kind, 1, AHEAD).is_empty());
+    assert_eq!(pace.take(start() + 10 * SECOND, kind, 1, AHEAD).len(), 1);
 }

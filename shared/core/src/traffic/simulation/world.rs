@@ -8,7 +8,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::super::{
-    AHEAD, Ask, Grant, LATE, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
+    Ask, FORGOTTEN, Grant, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
     breaker::{Ended, Event as BreakerEvent},
     pace::Kind,
 };
@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     pub(super) limits: Vec<RateLimit>,
     pub(super) policy: BreakerPolicy,
+    /// One way to the store, usually.
+    pub(super) trip: Nanos,
     /// Arrival of each call at the other side, and the process that made it.
     pub(super) arrivals: Vec<(Nanos, usize)>,
     /// True times at which the limits changed, with what held from then on.
@@ -101,6 +103,7 @@ impl World {
             changes: vec![(0, limits.clone())],
             limits,
             policy: BreakerPolicy::default(),
+            trip: 3 * MILLISECOND,
             arrivals: Vec::new(),
             pauses: Vec::new(),
             outage: false,
@@ -328,7 +331,7 @@ impl World {
                 Some(at) if at <= own => {
                     let ask = process.share.ask(own);
                     process.asking = Some((own, ask, None));
-                    let there = self.delay(3 * MILLISECOND, 80 * MILLISECOND);
+                    let there = self.delay(self.trip, (80 * MILLISECOND).max(self.trip));
                     self.plan(there, Happening::Serve(index));
                 }
                 Some(at) => next = next.min(at),
@@ -357,16 +360,13 @@ impl World {
     }
 
     fn call(&mut self, index: usize, probe: Option<u64>) {
-        let slack = self.slack() / 2;
+        let slack = self.slack() / 4;
         let travels = self.rng.random_range(0..=slack);
         self.arrivals.push((self.now + travels, index));
         if let Some(id) = probe {
             self.probing.insert(id, self.now);
             self.most_probes = self.most_probes.max(self.probing.len());
-        } else if self
-            .opened_at
-            .is_some_and(|at| self.now > at + AHEAD + LATE)
-        {
+        } else if self.opened_at.is_some_and(|at| self.now > at + FORGOTTEN) {
             self.while_open += 1;
         }
         let lasts = self.delay(20 * MILLISECOND, 500 * MILLISECOND);
@@ -412,7 +412,7 @@ impl World {
             }
             _ => {}
         }
-        let back = self.delay(3 * MILLISECOND, 80 * MILLISECOND);
+        let back = self.delay(self.trip, (80 * MILLISECOND).max(self.trip));
         self.plan(back, Happening::Answer(index));
     }
 
@@ -448,7 +448,7 @@ impl World {
             let settled = if number == 0 {
                 *since
             } else {
-                since + AHEAD + LATE + own_slack
+                since + FORGOTTEN + own_slack
             };
             for limit in limits {
                 let window = Nanos::from(limit.per_seconds) * SECOND;
