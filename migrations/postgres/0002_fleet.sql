@@ -1,6 +1,6 @@
 -- What the processes of a fleet agree on about one connection: limits in force, pace, pause and
--- breaker; leases. Small documents that change often, each read, changed and written as a whole
--- (core::traffic, core::lease). `revision` counts the changes: a writer that was overtaken reads again.
+-- breaker. Small documents that change often, each read, changed and written as a whole
+-- (core::traffic). `revision` counts the changes: a writer that was overtaken reads again.
 
 create table fleet_state (
     connection_id bigint not null references connections (id),

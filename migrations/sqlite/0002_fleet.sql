@@ -1,6 +1,6 @@
 -- What the processes of a fleet agree on about one connection: limits in force, pace, pause and
--- breaker; leases. Small documents that change often, each read, changed and written as a whole
--- (core::traffic, core::lease). `revision` counts the changes.
+-- breaker. Small documents that change often, each read, changed and written as a whole
+-- (core::traffic). `revision` counts the changes.
 
 create table fleet_state (
     connection_id integer not null references connections (id),

@@ -68,7 +68,12 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Codes of errors of class `RateLimit` that mean: no call was made, for reasons of our own. They
 /// never cost an attempt and do not count as an answer of the system.
-const OWN_WAITS: [&str; 3] = ["no_time_left", "breaker_open", "limits_unreachable"];
+const OWN_WAITS: [&str; 4] = [
+    "no_time_left",
+    "no_slot_in_time",
+    "breaker_open",
+    "limits_unreachable",
+];
 
 /// Whether a rate limit is our own waiting, and not the system's answer.
 pub fn is_own_wait(code: &str) -> bool {
@@ -222,13 +227,15 @@ mod tests {
         assert_eq!(after(almost, 99), Next::SnoozeFor(wait));
         assert_eq!(after(day, 1), Next::RetryAfter(wait));
         assert_eq!(after(day, policy.max_retries + 1), Next::Dead);
-        let not_made = Error::new(ErrorClass::RateLimit, "breaker_open", "test");
         let tired = Tried {
             attempts: 99,
             limited_for: 9 * day,
         };
-        let next = decide(&not_made, tired, &policy, &mut rng(1));
-        assert!(matches!(next, Next::SnoozeFor(_)));
+        for code in OWN_WAITS {
+            let not_made = Error::new(ErrorClass::RateLimit, code, "test");
+            let next = decide(&not_made, tired, &policy, &mut rng(1));
+            assert!(matches!(next, Next::SnoozeFor(_)), "{code}");
+        }
     }
 
     /// O5: a class has its own numbers where it is given some, and leaves the others alone.

@@ -10,7 +10,7 @@ use sluice_core::{ConnectionId, Result, traffic::StoreClock};
 pub type Change<'a> = dyn FnMut(Option<Value>, StoreClock) -> Result<Option<Value>> + Send + 'a;
 
 /// Small named documents, one set per connection, that every process may change: the pace and the
-/// breaker of its calls ([`sluice_core::traffic`]) and leases ([`sluice_core::lease`]).
+/// breaker of its calls ([`sluice_core::traffic`]).
 ///
 /// In the same database as the tasks, but with connections of its own, so that a call never waits
 /// behind a large batch. A crash of the store may undo the last changes; then the clock names
