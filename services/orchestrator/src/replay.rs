@@ -25,7 +25,7 @@ const MAX_NOTE: usize = 1_000;
 /// Orders a replay, which goes on by itself from there.
 ///
 /// # Errors
-/// Those of [`check`] and of [`sluice_store::dead_letter::DeadLetterStore::start_replay`].
+/// Those of `check` and of [`sluice_store::dead_letter::DeadLetterStore::start_replay`].
 pub async fn order(
     tasks: &dyn TaskStore,
     schemas: &Schemas,
@@ -38,7 +38,7 @@ pub async fn order(
 /// What the order would do now; nothing is written.
 ///
 /// # Errors
-/// Those of [`check`].
+/// Those of `check`.
 pub async fn rehearse(
     tasks: &dyn TaskStore,
     schemas: &Schemas,

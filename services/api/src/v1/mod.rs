@@ -1,7 +1,7 @@
 //! The management API, `/api/v1`: what people and programs do with a running system.
 //!
 //! One file per resource; each lists its endpoints, and the router, the tests of access and the
-//! test of docs/api.md go over these lists. Every request passes [`gate`] first: a token, its role,
+//! test of docs/api.md go over these lists. Every request passes `gate` first: a token, its role,
 //! a name for the request, a time limit. A method other than GET needs an operator.
 
 mod access;
