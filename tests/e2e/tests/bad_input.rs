@@ -159,3 +159,50 @@ async fn broken_answers_of_the_source_stop_nothing_and_lose_nothing() {
     assert_eq!(system.until_quiet(again, PATIENCE).await, "done");
     system.assert_agreement().await;
 }
+
+/// I3: a property that loses its code while a run reads it fails alone, with an error that says so;
+/// the others are read, and once the code is known again a run takes in what was missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_property_that_the_source_does_not_know_fails_alone() {
+    let system = System::start(Setup {
+        seed: 22,
+        records: 400,
+        ..Setup::default()
+    })
+    .await;
+    let mut properties: Vec<String> = system
+        .records(&system.yardi, "property")
+        .await
+        .iter()
+        .map(|property| property["code"].as_str().unwrap().trim().to_owned())
+        .collect();
+    let known = properties.len();
+    let property = properties.pop().unwrap();
+    // Nothing can be read until the property has lost its code, which the slices know by then.
+    let away = json!({ "kind": "http_503", "operation": UNITS, "rate": 1.0 });
+    system.fault(&system.yardi, away).await;
+    let _processes = system.start_roles().await;
+    // Later streams would read the property under its other code, as another one.
+    let units = ["--full", "--stream", "properties", "--stream", "units"];
+    let run = system.start_run(&units).await;
+    system
+        .until(PATIENCE, || async {
+            let stats = system.stats(&system.yardi).await;
+            stats["faults"]["http_503"].as_i64() > Some(0)
+        })
+        .await;
+    system.rename(&property, "moved").await;
+    system.clear_faults(&system.yardi).await;
+    assert_eq!(system.until_over(run, PATIENCE).await, "partial");
+    let codes = codes(&system).await;
+    assert_eq!(codes.get("unknown_property"), Some(&1), "{codes:?}");
+    let locations = "select count(*) from sync_master_data where entity_type = 'Location'";
+    assert!(
+        system.number(locations).await > i64::try_from(known).unwrap(),
+        "units of the other properties are read"
+    );
+    system.rename("moved", &property).await;
+    let again = system.start_run(&["--full"]).await;
+    assert_eq!(system.until_quiet(again, PATIENCE).await, "done");
+    system.assert_agreement().await;
+}

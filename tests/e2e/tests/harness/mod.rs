@@ -10,7 +10,7 @@ mod servers;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures::FutureExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluice_standin::{Handle, Kind, Options, compare};
 use sluice_testkit::{PostgresDatabase, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -272,6 +272,12 @@ impl System {
     /// Makes edits at the source.
     pub async fn edit(&self, request: Value) -> Value {
         self.control(&self.yardi, "edits", request).await
+    }
+
+    /// Gives a property of the source another code.
+    pub async fn rename(&self, property: &str, code: &str) {
+        let rename = json!({ "property": property, "code": code });
+        self.control(&self.yardi, "rename", rename).await;
     }
 
     /// Puts a fault on a stand-in.
