@@ -82,6 +82,8 @@ pub struct Stats {
     pub replays: u64,
     /// Times two writes for one record were in flight together.
     pub overlapping_writes: u64,
+    /// Records with a write in flight now, one that is held back from its caller included.
+    pub in_flight: usize,
     /// Faults played, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// By operation.
@@ -232,6 +234,7 @@ impl Ledger {
         let inner = lock(&self.inner);
         let mut stats = inner.stats.clone();
         stats.max_calls_per_minute = inner.meter.most();
+        stats.in_flight = inner.in_flight.len();
         stats
     }
 }

@@ -194,6 +194,7 @@ async fn latency_delays_and_overlapping_writes_are_seen() {
     assert!(started.elapsed().as_millis() >= 200);
     assert_eq!((a.status, b.status), (200, 200));
     assert_eq!(stats(&handle).await["overlapping_writes"], 1);
+    assert_eq!(stats(&handle).await["in_flight"], 0);
     call(&handle, REQUESTS, operation, &inner).await;
     assert_eq!(stats(&handle).await["overlapping_writes"], 1);
 }

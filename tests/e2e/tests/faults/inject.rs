@@ -121,6 +121,20 @@ impl World {
     /// SIGSTOP for the first of a role's processes that holds a lease, until its leases are over and
     /// its tasks have others to care for them; then SIGCONT.
     async fn oversleep(&mut self, role: &str) {
+        // A call without an answer ends with its caller's patience, which a stopped caller has none of:
+        // it would still be under way when another worker takes over, as nobody can prevent.
+        self.clear_faults().await;
+        let answered = async |world: &Self| {
+            let mut open = 0;
+            for vendor in Vendor::ALL {
+                open += world.ask(vendor, "stats").await["in_flight"]
+                    .as_u64()
+                    .unwrap();
+            }
+            open == 0
+        };
+        self.until("calls without an answer are given up", answered)
+            .await;
         // Long calls, so that one is caught in the middle.
         for vendor in Vendor::ALL {
             let rule = json!({ "kind": "latency", "delay_ms": 1_500, "count": 3 });
