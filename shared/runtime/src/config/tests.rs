@@ -81,7 +81,7 @@ fn the_catalogue_is_read_with_limits_of_the_connector() {
     assert_eq!(
         yardi.config,
         json!({"Host": "https://yardi.example.test", "a.b": 1, "password": "env:YARDI_PASSWORD",
-            "http": {"timeout_seconds": 30, "max_response_bytes": 64 << 20}})
+            "http": {"timeout_seconds": 60, "max_response_bytes": 64 << 20}})
     );
     assert_eq!(
         (yardi.retry.base_delay_ms, yardi.retry.max_retries),
