@@ -30,6 +30,7 @@ mod errors;
 mod exchange;
 mod extract;
 mod faults;
+mod group;
 mod keys;
 pub(crate) mod manifest;
 mod normalize;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
 use super::{
+    group::Group,
     manifest::{Component, falsy},
     request::{Injection, RequestOption},
     stream::Stream,
@@ -25,6 +26,7 @@ pub enum Router {
     Substream(Vec<Parent>),
     /// The cartesian product, first router outermost.
     Product(Vec<Router>),
+    Group(Group),
 }
 
 /// `ListPartitionRouter`.
@@ -98,6 +100,7 @@ impl Router {
                 .map(|parent| Parent::build(parent, templates))
                 .collect::<Result<_>>()
                 .map(Self::Substream),
+            "GroupingPartitionRouter" => Group::build(component, templates).map(Self::Group),
             _ => Err(component.unsupported()),
         }
     }
@@ -115,6 +118,17 @@ impl Router {
                 })
                 .collect(),
             Self::Product(routers) => routers.iter().flat_map(Self::parents).collect(),
+            Self::Group(group) => group.inner.parents(),
+        }
+    }
+
+    /// Whether partitions put anything into requests.
+    pub fn injects(&self) -> bool {
+        match self {
+            Self::None | Self::Group(_) => false,
+            Self::List(router) => router.option.is_some(),
+            Self::Substream(parents) => parents.iter().any(|parent| parent.option.is_some()),
+            Self::Product(routers) => routers.iter().any(Self::injects),
         }
     }
 
@@ -149,7 +163,7 @@ impl Router {
             Ok(())
         };
         match self {
-            Self::None => Ok(()),
+            Self::None | Self::Group(_) => Ok(()),
             Self::List(router) => one(&router.option, &router.field),
             Self::Substream(parents) => parents
                 .iter()

@@ -70,7 +70,7 @@ impl Source {
         let scope = self.plan_scope(wanted.now);
         let mut planned = Planned::default();
         let partitions = self
-            .partitions(&stream.router, wanted, &mut planned.parents)
+            .partitions(&stream.router, wanted, &mut planned.parents, false)
             .await?;
         let mut seen = HashSet::new();
         for partition in partitions {
@@ -127,12 +127,14 @@ impl Source {
         )
     }
 
-    /// The partitions of a router; parents are read for them.
+    /// The partitions of a router; parents are read for them. Of those that repeat the first one
+    /// counts, unless all are wanted.
     fn partitions<'a>(
         &'a self,
         router: &'a Router,
         wanted: &'a Wanted<'_>,
         parents: &'a mut Map<String, Value>,
+        repeated: bool,
     ) -> BoxFuture<'a, Result<Vec<Partition>>> {
         async move {
             match router {
@@ -141,17 +143,25 @@ impl Source {
                 Router::Product(routers) => {
                     let mut lists = Vec::with_capacity(routers.len());
                     for router in routers {
-                        lists.push(self.partitions(router, wanted, parents).await?);
+                        lists.push(self.partitions(router, wanted, parents, repeated).await?);
                     }
                     product(lists)
                 }
                 Router::Substream(configs) => {
-                    let mut found = Found::default();
+                    let mut found = Found {
+                        repeated,
+                        ..Found::default()
+                    };
                     for parent in configs {
                         self.read_parent(parent, wanted, parents, &mut found)
                             .await?;
                     }
                     Ok(found.partitions)
+                }
+                Router::Group(group) => {
+                    let repeated = group.keeps_repeated();
+                    let inner = self.partitions(&group.inner, wanted, parents, repeated);
+                    group.groups(inner.await?)
                 }
             }
         }
@@ -214,17 +224,19 @@ impl Source {
     }
 }
 
-/// Partitions taken from parents; a repeated one counts once.
+/// Partitions taken from parents.
 #[derive(Default)]
 struct Found {
     partitions: Vec<Partition>,
     seen: HashSet<String>,
+    /// Those that were seen before are wanted too.
+    repeated: bool,
 }
 
 impl Found {
     fn add(&mut self, partition: Partition) -> Result<()> {
         let key = fingerprint::canonical_json(&partition.values.clone().into());
-        if self.seen.insert(key) {
+        if self.seen.insert(key) || self.repeated {
             self.partitions.push(partition);
         }
         if self.partitions.len() > MAX_PARTITIONS {

@@ -9,7 +9,7 @@ use super::{
     auth::Auth,
     errors::ErrorHandler,
     manifest::Component,
-    template::{Mapping, Nested, Scope, Template, Templates, python},
+    template::{Mapping, Nested, Scope, Template, Templates, literal::Literal, python},
 };
 use crate::http::{HeaderName, HeaderValue, Method, Request, header::CONTENT_TYPE};
 
@@ -151,7 +151,11 @@ impl Requester {
         let mut all = credentials;
         all.extend(injections);
 
-        let text_or_list = |value: &Value| value.is_string() || value.is_array();
+        let text_or_list = |literal: &Literal| match &literal.value {
+            Value::String(_) => true,
+            Value::Array(_) => !literal.is_tuple,
+            _ => false,
+        };
         let mut parameters = match &self.parameters {
             Some(mapping) => mapping.entries(scope, text_or_list)?,
             None => Map::new(),
@@ -168,10 +172,12 @@ impl Requester {
             Body::None => {}
             Body::Json(nested) | Body::Graph(nested) => json = Some(nested.value(scope)?),
             Body::Data(mapping) => form = Some(mapping.entries(scope, text_or_list)?),
-            Body::Text(template) => match template.value_if(scope, Value::is_object)? {
-                Value::Object(map) => form = Some(map),
-                other => text = Some(python::text(&other)),
-            },
+            Body::Text(template) => {
+                match template.value_if(scope, |literal| literal.value.is_object())? {
+                    Value::Object(map) => form = Some(map),
+                    other => text = Some(python::text(&other)),
+                }
+            }
         }
         for injection in all {
             match injection.place {

@@ -315,7 +315,7 @@ impl AddedField {
         let (value, mut record) =
             evaluate(&self.value, record, scope, |template, scope| match kind {
                 None => template.value(scope),
-                Some(kind) => template.value_if(scope, |value| kind.accepts(value)),
+                Some(kind) => template.value_if(scope, |literal| kind.accepts(&literal.value)),
             })?;
         let path: Vec<String> = self
             .path

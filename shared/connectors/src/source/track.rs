@@ -167,8 +167,11 @@ impl<'a> Tracker<'a> {
             cursor,
             start: cursor.start(scope)?,
             partitioned: !matches!(stream.router, Router::None),
-            has_parents: matches!(stream.router, Router::Substream(_)),
-            only_global: cursor.global || known.only_global,
+            has_parents: has_parents(&stream.router),
+            // A group is another one as soon as a partition comes or goes, so it has no state.
+            only_global: cursor.global
+                || known.only_global
+                || matches!(stream.router, Router::Group(_)),
             parts: Vec::new(),
             index: HashMap::new(),
             global: known
@@ -283,6 +286,15 @@ impl<'a> Tracker<'a> {
 
     pub fn partitioned(&self) -> bool {
         self.partitioned
+    }
+}
+
+/// Whether states of parents belong to the state.
+fn has_parents(router: &Router) -> bool {
+    match router {
+        Router::Substream(_) => true,
+        Router::Group(group) => has_parents(&group.inner),
+        Router::None | Router::List(_) | Router::Product(_) => false,
     }
 }
 

@@ -8,9 +8,22 @@ use serde_json::{Map, Number, Value};
 /// Nesting deeper than this is no literal.
 const MAX_DEPTH: usize = 64;
 
+/// What a text stands for.
+#[derive(Debug)]
+pub struct Literal {
+    pub value: Value,
+    /// A tuple such as `1,2`, whose value is a list; fields that take lists do not take tuples.
+    pub is_tuple: bool,
+}
+
 /// The value a text stands for, or `None` when it is no Python literal (the text itself is meant).
 /// Sets, bytes, complex numbers, `...` and integers beyond 64 bits count as text.
 pub fn read(text: &str) -> Option<Value> {
+    read_typed(text).map(|literal| literal.value)
+}
+
+/// The same with what JSON does not tell.
+pub fn read_typed(text: &str) -> Option<Literal> {
     // Most evaluated texts are words or documents; this looks at one character.
     let first = text.trim_start_matches([' ', '\t']).chars().next()?;
     if !(first.is_ascii_digit()
@@ -38,17 +51,24 @@ pub fn read(text: &str) -> Option<Value> {
     let mut reader = Reader {
         rest: text.trim_start_matches([' ', '\t']),
         brackets: 0,
+        is_tuple: false,
     };
     let value = reader.tuple_or_value()?;
     reader.blank();
     // A newline or a comment may follow.
     let rest = reader.rest.trim_start();
-    (rest.is_empty() || (rest.starts_with('#') && !rest.contains('\n'))).then_some(value)
+    let complete = rest.is_empty() || (rest.starts_with('#') && !rest.contains('\n'));
+    complete.then_some(Literal {
+        value,
+        is_tuple: reader.is_tuple,
+    })
 }
 
 struct Reader<'a> {
     rest: &'a str,
     brackets: usize,
+    /// The value read last is a tuple.
+    is_tuple: bool,
 }
 
 impl Reader<'_> {
@@ -82,11 +102,12 @@ impl Reader<'_> {
         let mut items = vec![first];
         loop {
             self.blank();
-            if self.rest.is_empty() || self.rest.starts_with(['\n', '#']) {
-                return Some(Value::Array(items));
+            let over = self.rest.is_empty() || self.rest.starts_with(['\n', '#']);
+            if !over {
+                items.push(self.value()?);
             }
-            items.push(self.value()?);
-            if !self.eat(",") {
+            if over || !self.eat(",") {
+                self.is_tuple = true;
                 return Some(Value::Array(items));
             }
         }
@@ -94,14 +115,17 @@ impl Reader<'_> {
 
     fn value(&mut self) -> Option<Value> {
         self.blank();
-        match self.rest.chars().next()? {
+        let mut is_tuple = false;
+        let value = match self.rest.chars().next()? {
             '[' => self.list("[", "]").map(|(items, _)| Value::Array(items)),
             '(' => {
                 let (mut items, comma) = self.list("(", ")")?;
                 // `(1)` is 1, `()` and `(1,)` are tuples.
                 if items.len() == 1 && !comma {
+                    is_tuple = self.is_tuple;
                     items.pop()
                 } else {
+                    is_tuple = true;
                     Some(Value::Array(items))
                 }
             }
@@ -109,7 +133,9 @@ impl Reader<'_> {
             '-' | '+' | '.' | '0'..='9' => self.signed_number(),
             '\'' | '"' | 'r' | 'R' | 'u' | 'U' => self.strings(),
             _ => self.word(),
-        }
+        };
+        self.is_tuple = is_tuple;
+        value
     }
 
     fn enter(&mut self) -> Option<()> {

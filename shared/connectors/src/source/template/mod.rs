@@ -18,6 +18,8 @@ use minijinja::{Environment, ErrorKind, value::Value as Jinja};
 use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
+use literal::Literal;
+
 /// Instructions one rendering may use. A body template of fifty lines uses a few hundred.
 const FUEL: u64 = 200_000;
 /// Bytes one rendering may produce. Attachments travel through templates as base64 text.
@@ -191,13 +193,13 @@ impl Template {
     }
 
     /// The string form, kept as text unless its literal type is accepted.
-    pub fn value_if(&self, scope: &Scope<'_>, accept: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub fn value_if(&self, scope: &Scope<'_>, accept: impl Fn(&Literal) -> bool) -> Result<Value> {
         let text = match &self.0.kind {
             Kind::Plain(_) => self.0.source.to_string(),
             Kind::Rendered { .. } => self.rendered(scope)?,
         };
-        Ok(match literal::read(&text) {
-            Some(value) if accept(&value) => value,
+        Ok(match literal::read_typed(&text) {
+            Some(literal) if accept(&literal) => literal.value,
             _ => Value::String(text),
         })
     }
@@ -223,7 +225,7 @@ impl Template {
     pub fn optional(
         &self,
         scope: &Scope<'_>,
-        accept: impl Fn(&Value) -> bool,
+        accept: impl Fn(&Literal) -> bool,
     ) -> Result<Option<Value>> {
         let text = match self.render(scope)? {
             Rendered::Text(text) => text,
@@ -233,8 +235,8 @@ impl Template {
         if text.is_empty() {
             return Ok(None);
         }
-        Ok(Some(match literal::read(&text) {
-            Some(value) if accept(&value) => value,
+        Ok(Some(match literal::read_typed(&text) {
+            Some(literal) if accept(&literal) => literal.value,
             _ => Value::String(text),
         }))
     }
@@ -389,7 +391,7 @@ impl Mapping {
     pub fn entries(
         &self,
         scope: &Scope<'_>,
-        accept: impl Fn(&Value) -> bool,
+        accept: impl Fn(&Literal) -> bool,
     ) -> Result<Map<String, Value>> {
         match self {
             Self::Entries(entries) => {

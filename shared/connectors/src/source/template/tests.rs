@@ -152,15 +152,17 @@ fn mappings_drop_what_is_empty_and_keep_text() {
         (compile("c"), compile("{{ 5 }}")),
         (compile("d"), compile("{{ ['x', 'y'] }}")),
         (compile("e"), compile("{{ config['a']['b'] }}")),
+        (compile("f"), compile("1,2")),
+        (compile("g"), compile("([1, 2])")),
     ]);
     let entries = mapping
-        .entries(&scope_of(&templates), |value| {
-            value.is_string() || value.is_array()
+        .entries(&scope_of(&templates), |literal| {
+            literal.value.is_string() || (literal.value.is_array() && !literal.is_tuple)
         })
         .unwrap();
     assert_eq!(
         Value::Object(entries),
-        json!({"b": "None", "c": "5", "d": ["x", "y"]})
+        json!({"b": "None", "c": "5", "d": ["x", "y"], "f": "1,2", "g": [1, 2]})
     );
 }
 
