@@ -239,7 +239,14 @@ impl World {
         );
         let known = format!("select count(*) from sync_master_data where entity_id = '{record}'");
         let dead = async |world: &Self| {
-            world.sql.number(&known).await == 1 && world.sql.number(&alive).await == 0
+            if world.sql.number(&known).await == 1 {
+                return world.sql.number(&alive).await == 0;
+            }
+            // The run that was under way when it appeared may have read its list before.
+            if world.is_quiet().await {
+                world.run(false).await;
+            }
+            false
         };
         self.until("the poison is given up", dead).await;
     }
@@ -411,9 +418,11 @@ impl World {
                  where state in ('queued', 'running', 'paused')
                  union all
                  select state, kind || ' ' || coalesce(target_system, '') || ' ' || coalesce(lease_owner, '')
-                    || ' ' || coalesce(error_code, ''), cast(count(*) as bigint)
+                    || ' ' || coalesce(error_code, '')
+                    || case when blocked_on is null then '' else ' blocked' end,
+                    cast(count(*) as bigint)
                  from sync_queue where state not in ('completed', 'cancelled')
-                 group by state, kind, target_system, lease_owner, error_code",
+                 group by state, kind, target_system, lease_owner, error_code, blocked_on is null",
             )
             .await;
         let mut lines: Vec<_> = rows.iter().map(|row| format!("{row:?}")).collect();
