@@ -13,11 +13,15 @@ mod floor_in;
 mod floor_out;
 mod measure;
 mod product;
+mod read;
 mod replay;
 mod scripts;
 mod stage;
 mod suite;
+mod vendor;
 mod workload;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -66,6 +70,17 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Backend::Servers)]
         backend: Backend,
     },
+    /// `sluice connector read` against the reference runtime, on the same manifests
+    Read {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        /// The reference runtime's interpreter (`cargo xtask reference` installs and names it);
+        /// without one, only Sluice is measured
+        #[arg(long, env = "SLUICE_TEST_REFERENCE")]
+        reference: Option<PathBuf>,
+    },
+    #[command(hide = true)]
+    ServeVendor { records: u64 },
     #[command(hide = true)]
     ServeSource { records: u64 },
     #[command(hide = true)]
@@ -91,6 +106,8 @@ fn main() -> Outcome {
             } => suite::all(records, &backend, (!no_scripts).then_some(script_records)).await,
             Command::Memory { backend } => suite::memory(backend).await,
             Command::Replay { records, backend } => suite::replay(records, backend).await,
+            Command::Read { records, reference } => read::run(records, reference.as_deref()).await,
+            Command::ServeVendor { records } => vendor::serve(records).await,
             Command::ServeSource { records } => stage::serve_source(records).await,
             Command::ServeTarget => stage::serve_target().await,
             Command::Part(part) => suite::run_part(&part).await,

@@ -47,11 +47,21 @@ impl Stopwatch {
 
 /// User and system time of this process (proc(5): fields 14 and 15 of stat, in hundredths).
 fn cpu_seconds() -> f64 {
+    stat_seconds(11)
+}
+
+/// The same of its children that have ended and were waited for (fields 16 and 17).
+pub fn children_cpu_seconds() -> f64 {
+    stat_seconds(13)
+}
+
+/// Two neighbouring times of stat, counted from behind the process's name.
+fn stat_seconds(first: usize) -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: Vec<f64> = after_name
         .split_whitespace()
-        .skip(11)
+        .skip(first)
         .take(2)
         .filter_map(|t| t.parse().ok())
         .collect();
@@ -59,7 +69,12 @@ fn cpu_seconds() -> f64 {
 }
 
 fn peak_memory_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    peak_memory_mib_of("self")
+}
+
+/// Most memory a process, named as below `/proc`, ever had resident; 0 when it is gone.
+pub fn peak_memory_mib_of(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok())
         .unwrap_or(0.0)

@@ -89,7 +89,7 @@ async fn write(State(count): State<Arc<AtomicU64>>, _body: axum::body::Bytes) ->
 }
 
 #[expect(clippy::print_stdout, reason = "the parent process reads the address")]
-async fn announce_and_serve(router: Router) -> Outcome {
+pub async fn announce_and_serve(router: Router) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
     axum::serve(listener, router).await?;
