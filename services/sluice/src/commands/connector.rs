@@ -1,5 +1,5 @@
-//! `sluice connector list|check|test`; the commands of the standard protocol are in
-//! `connector_read.rs`.
+//! `sluice connector list|check|test`; `new` is in `connector_new.rs`, the commands of the standard
+//! protocol are in `connector_read.rs`.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use sluice_core::{Error, Result, connector::ConnectorFiles};
 use sluice_runtime::Settings;
 use sluice_transform::{Mapper, fixtures};
 
-use super::connector_read;
+use super::{connector_new, connector_read};
 use crate::{
     cli::{Cli, ConnectorCommand, OutputFormat},
     connections,
@@ -30,6 +30,7 @@ pub async fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
         ConnectorCommand::List => list(cli),
         ConnectorCommand::Check { dir, config } => check(cli, dir, config.as_deref()),
         ConnectorCommand::Test { dir } => test(cli, dir),
+        ConnectorCommand::New { dir, sides } => connector_new::run(cli, dir, *sides),
     }
 }
 

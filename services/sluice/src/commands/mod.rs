@@ -3,6 +3,7 @@
 pub mod config;
 pub mod connection;
 pub mod connector;
+mod connector_new;
 mod connector_read;
 pub mod dlq;
 pub mod doctor;
