@@ -31,6 +31,34 @@ pub struct EditRequest {
     pub only: Vec<String>,
 }
 
+impl EditRequest {
+    /// Those of a stand-in's weighted edits to draw from: the named ones, else those with a weight.
+    ///
+    /// # Errors
+    /// A text when `only` names an edit that is not known.
+    pub(crate) fn choice(
+        &self,
+        known: &[(u32, &'static str)],
+    ) -> Result<Vec<(u32, &'static str)>, String> {
+        if self.only.is_empty() {
+            return Ok(known
+                .iter()
+                .filter(|(weight, _)| *weight > 0)
+                .copied()
+                .collect());
+        }
+        let named = self.only.iter().map(|wanted| {
+            let found = known.iter().find(|(_, name)| name == wanted);
+            let (weight, name) = found.ok_or_else(|| {
+                let names: Vec<&str> = known.iter().map(|(_, name)| *name).collect();
+                format!("no edit named {wanted:?}: one of {names:?}")
+            })?;
+            Ok(((*weight).max(1), *name))
+        });
+        named.collect()
+    }
+}
+
 /// What the control endpoints need from a stand-in.
 pub(crate) trait System: Send + Sync + 'static {
     fn front(&self) -> &Front;

@@ -28,15 +28,7 @@ pub(crate) fn edit(
     request: &EditRequest,
     now: &str,
 ) -> Result<Vec<Value>, String> {
-    let mut choice: Vec<(u32, &'static str)> = Vec::new();
-    for wanted in &request.only {
-        let known = EDITS.iter().find(|(_, name)| name == wanted);
-        let (weight, name) = known.ok_or_else(|| format!("no edit named {wanted:?}"))?;
-        choice.push(((*weight).max(1), *name));
-    }
-    if choice.is_empty() {
-        choice.extend(EDITS.iter().filter(|(weight, _)| *weight > 0));
-    }
+    let choice = request.choice(EDITS)?;
     let mut done = Vec::new();
     for _ in 0..request.count {
         held.edits += 1;

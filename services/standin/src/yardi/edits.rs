@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::generate::{draft, full_name, person, t_code};
 use super::held::Held;
 use super::model::{Attachment, Content, Promotion, Resident, ServiceRequest};
+use crate::control::EditRequest;
 use crate::words::{TECHNICIAN, email, phone, pick, weighted};
 
 /// The edits with their usual weights. Those of weight 0 happen only on demand.
@@ -31,32 +32,18 @@ const EDITS: &[(u32, &str)] = &[
 /// How often another record is tried when the first does not fit an edit.
 const TRIES: usize = 40;
 
-/// Makes `count` edits; each entry of the answer names the edit and its record.
+/// Makes the edits asked for; each entry of the answer names the edit and its record.
 ///
 /// # Errors
 /// A text when `only` names no known edit or no record fits.
 pub(crate) fn edit(
     held: &mut Held,
     now: NaiveDateTime,
-    count: usize,
-    only: &[String],
+    request: &EditRequest,
 ) -> Result<Vec<Value>, String> {
-    let mut choice: Vec<(u32, &'static str)> = Vec::new();
-    for wanted in only {
-        let known = EDITS
-            .iter()
-            .find(|(_, name)| name == wanted)
-            .ok_or_else(|| {
-                let names: Vec<&str> = EDITS.iter().map(|(_, name)| *name).collect();
-                format!("no edit named {wanted:?}: one of {names:?}")
-            })?;
-        choice.push((known.0.max(1), known.1));
-    }
-    if choice.is_empty() {
-        choice.extend(EDITS.iter().filter(|(weight, _)| *weight > 0));
-    }
-    let mut done = Vec::with_capacity(count);
-    for _ in 0..count {
+    let choice = request.choice(EDITS)?;
+    let mut done = Vec::with_capacity(request.count);
+    for _ in 0..request.count {
         let mut random = held.edit_random();
         let made = (0..TRIES).find_map(|_| {
             let name = weighted(&mut random, &choice);

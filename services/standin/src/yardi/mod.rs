@@ -79,7 +79,7 @@ impl System for YardiState {
 
     fn edit(&self, request: &EditRequest) -> Result<Vec<Value>, String> {
         let now = self.front.options.server_now();
-        edits::edit(&mut self.write(), now, request.count, &request.only)
+        edits::edit(&mut self.write(), now, request)
     }
 }
 
