@@ -10,6 +10,7 @@ use sluice_core::{Error, Result, fingerprint, run::RunKind};
 use super::{
     Source,
     api::SliceRequest,
+    cursor::Origin,
     partition::{MAX_PARTITIONS, Parent, Partition, Router, product, slice_value, too_many},
     read,
     slice::{Progress, Slice},
@@ -89,7 +90,13 @@ impl Source {
             planned.partitions.push(slice.partition.clone());
             if let Some(cursor) = &stream.cursor {
                 let (state, earlier) = wanted.known.state(&key);
-                match cursor.range(&scope, state, earlier, wanted.since, wanted.now)? {
+                let from = Origin {
+                    state,
+                    earlier,
+                    since: wanted.since,
+                    now: wanted.now,
+                };
+                match cursor.range(&scope, from)? {
                     Some(range) => slice.cursor = Some(range),
                     None => continue,
                 }

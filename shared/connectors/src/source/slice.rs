@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 use sluice_core::{Error, Result, fingerprint};
 
 use super::{
-    cursor::{Range, Window, moment},
+    cursor::{Mark, Range, Window},
     paginate::Position,
     partition::Partition,
-    time::Moment,
 };
 
 /// One unit of reading: a partition and, with a cursor, its range.
@@ -66,14 +65,14 @@ impl Slice {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Start of the window being read; `None` for the first one.
-    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
-    pub window: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Mark>,
     /// The page to be read next in that window; `None` for its first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Position>,
     /// Highest cursor value seen in the slice.
-    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
-    pub highest: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest: Option<Mark>,
     /// Nothing is left to read.
     #[serde(default)]
     pub done: bool,
@@ -93,22 +92,5 @@ impl Progress {
     pub fn to_json(&self) -> Result<Value> {
         serde_json::to_value(self)
             .map_err(|_| Error::internal("progress_unprintable", "progress cannot be written"))
-    }
-}
-
-mod optional {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::{Moment, moment};
-
-    #[derive(Serialize, Deserialize)]
-    struct Text(#[serde(with = "moment")] Moment);
-
-    pub fn serialize<S: Serializer>(value: &Option<Moment>, s: S) -> Result<S::Ok, S::Error> {
-        value.map(Text).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Moment>, D::Error> {
-        Ok(Option::<Text>::deserialize(d)?.map(|Text(moment)| moment))
     }
 }

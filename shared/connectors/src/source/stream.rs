@@ -67,6 +67,14 @@ impl Stream {
             .child("incremental_sync")?
             .map(|cursor| Cursor::build(&cursor, templates))
             .transpose()?;
+        let router = Router::build(&retriever.children("partition_router")?, templates)?;
+        let partitioned = !matches!(router, Router::None);
+        if partitioned && cursor.as_ref().is_some_and(|it| !it.fits_partitions()) {
+            return Err(component.invalid(
+                "incremental_sync",
+                "an IncrementingCountCursor cannot go with a partition_router",
+            ));
+        }
         let paginator = match retriever.child("paginator")? {
             Some(paginator) => Paginator::build(Some(&paginator), templates)?,
             None => Paginator::build(None, templates)?,
@@ -98,7 +106,7 @@ impl Stream {
                 &schema,
             )?,
             paginator,
-            router: Router::build(&retriever.children("partition_router")?, templates)?,
+            router,
             cursor,
             drop_slice_options_on_pages: retriever
                 .flag("ignore_stream_slicer_parameters_on_paginated_requests"),

@@ -12,11 +12,10 @@ use sluice_core::{Result, fingerprint};
 use tokio::time::Instant;
 
 use super::{
-    cursor::Cursor,
+    cursor::{Cursor, Mark},
     partition::Router,
     stream::Stream,
-    template::{Scope, python},
-    time::Moment,
+    template::Scope,
 };
 
 /// Beyond this many partitions only one value for all is kept.
@@ -134,15 +133,15 @@ impl Known {
 pub struct Tracker<'a> {
     cursor: &'a Cursor,
     field: String,
-    start: Moment,
+    start: Mark,
     partitioned: bool,
     has_parents: bool,
     only_global: bool,
     parts: Vec<Part>,
     index: HashMap<String, usize>,
     /// The value for all partitions, before this sync and as seen in it.
-    global: Option<Moment>,
-    seen: Option<Moment>,
+    global: Option<Mark>,
+    seen: Option<Mark>,
     lookback: i64,
     parents: Map<String, Value>,
     /// Other keys of an old state are carried along.
@@ -153,7 +152,7 @@ pub struct Tracker<'a> {
 #[derive(Debug)]
 struct Part {
     partition: Map<String, Value>,
-    value: Moment,
+    value: Mark,
 }
 
 impl<'a> Tracker<'a> {
@@ -198,13 +197,13 @@ impl<'a> Tracker<'a> {
     }
 
     /// A value below the configured start counts as the start.
-    fn known_value(&self, state: &Value) -> Moment {
+    fn known_value(&self, state: &Value) -> Mark {
         self.cursor
             .value(state, &self.field)
             .map_or(self.start, |value| value.max(self.start))
     }
 
-    fn put(&mut self, partition: Map<String, Value>, value: Moment) {
+    fn put(&mut self, partition: Map<String, Value>, value: Mark) {
         let key = fingerprint::canonical_json(&Value::Object(partition.clone()));
         self.index.insert(key, self.parts.len());
         self.parts.push(Part { partition, value });
@@ -225,7 +224,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// A window of a partition was read to its end, with this highest value.
-    pub fn close(&mut self, key: &str, highest: Option<Moment>) {
+    pub fn close(&mut self, key: &str, highest: Option<Mark>) {
         self.seen = self.seen.max(highest);
         if let (Some(index), Some(highest)) = (self.index.get(key), highest)
             && let Some(part) = self.parts.get_mut(*index)
@@ -257,11 +256,11 @@ impl<'a> Tracker<'a> {
 
     /// The state as it is now.
     pub fn state(&self) -> Value {
-        let text = |value: Moment| json!({ &self.field: self.cursor.text(value) });
+        let text = |value: Mark| json!({ &self.field: self.cursor.output(value) });
         if !self.partitioned {
             let value = self.parts.first().map_or(self.start, |part| part.value);
             let mut state = self.others.clone();
-            state.insert(self.field.clone(), self.cursor.text(value).into());
+            state.insert(self.field.clone(), self.cursor.output(value));
             return Value::Object(state);
         }
         let mut state = Map::new();
@@ -299,16 +298,16 @@ fn has_parents(router: &Router) -> bool {
 }
 
 /// The value of a state in interval form: the most recent one before the first gap.
-pub fn interval_value(state: &Value) -> Option<String> {
+pub fn interval_value(state: &Value) -> Option<Value> {
     if state
         .get("state_type")
-        .is_none_or(|kind| kind != "date-range")
+        .is_none_or(|kind| kind != "date-range" && kind != "integer")
     {
         return None;
     }
     let first = state.get("slices")?.get(0)?;
-    let value = first
+    first
         .get("most_recent_cursor_value")
-        .or_else(|| first.get("end"))?;
-    Some(python::text(value))
+        .or_else(|| first.get("end"))
+        .cloned()
 }

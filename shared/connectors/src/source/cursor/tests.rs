@@ -2,7 +2,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::source::{manifest, template::json as jinja};
+use crate::source::{manifest, template::json as jinja, time};
+
+fn at(text: &str) -> Mark {
+    Mark::Time(time::parse_iso(text).unwrap())
+}
 
 struct Fixture {
     templates: Templates,
@@ -11,9 +15,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(fields: &str) -> Self {
-        let text = format!(
-            "streams: [{{incremental_sync: {{type: DatetimeBasedCursor, cursor_field: updated, {fields}}}}}]"
-        );
+        Self::of(&format!("type: DatetimeBasedCursor, {fields}"))
+    }
+
+    fn of(fields: &str) -> Self {
+        let text = format!("streams: [{{incremental_sync: {{cursor_field: updated, {fields}}}}}]");
         let manifest = manifest::load(&text).unwrap();
         let component = Component::new(&manifest["streams"][0]["incremental_sync"], "c").unwrap();
         let mut templates = Templates::new();
@@ -27,10 +33,12 @@ impl Fixture {
         self.cursor
             .range(
                 &scope,
-                state.as_ref(),
-                chrono::TimeDelta::zero(),
-                since.map(|text| time::parse_iso(text).unwrap()),
-                time::parse_iso("2024-01-10T15:00:00Z").unwrap(),
+                Origin {
+                    state: state.as_ref(),
+                    earlier: TimeDelta::zero(),
+                    since: since.map(|text| time::parse_iso(text).unwrap()),
+                    now: time::parse_iso("2024-01-10T15:00:00Z").unwrap(),
+                },
             )
             .unwrap()
     }
@@ -86,8 +94,8 @@ fn the_state_starts_a_range_a_day_early_but_never_before_the_start() {
     ] {
         let state = state.map(|text| json!({"updated": text}));
         let range = fixture.range(state, since).unwrap();
-        assert_eq!(range.start, time::parse_iso(start).unwrap());
-        assert_eq!(range.end, time::parse_iso("2024-01-10").unwrap());
+        assert_eq!(range.start, at(start));
+        assert_eq!(range.end, at("2024-01-10"));
     }
     let future = Some(json!({"updated": "2030-01-01"}));
     assert_eq!(fixture.range(future, None), None);
@@ -107,22 +115,81 @@ fn the_state_is_the_highest_value_seen_and_never_beyond_the_end() {
         let highest = fixture.cursor.highest(records, &range, &scope).unwrap();
         fixture.cursor.state(&range, highest, &scope).unwrap()
     };
-    let at = |text: &str| json!({"updated": text});
-    assert_eq!(state(&[]), Some(at("2024-01-05")));
-    assert_eq!(state(&[at("2024-01-02")]), Some(at("2024-01-05")));
+    let of = |text: &str| json!({"updated": text});
+    assert_eq!(state(&[]), Some(of("2024-01-05")));
+    assert_eq!(state(&[of("2024-01-02")]), Some(of("2024-01-05")));
     assert_eq!(
-        state(&[at("2024-01-07T23:59:59"), at("junk"), json!({})]),
-        Some(at("2024-01-07"))
+        state(&[of("2024-01-07T23:59:59"), of("junk"), json!({})]),
+        Some(of("2024-01-07"))
     );
-    assert_eq!(state(&[at("6065-01-01T00:00:00")]), Some(at("2024-01-10")));
+    assert_eq!(state(&[of("6065-01-01T00:00:00")]), Some(of("2024-01-10")));
 }
 
 #[test]
 fn ranges_are_stored_and_read_back() {
-    let fixture = Fixture::new(DAYS);
+    for fixture in [Fixture::new(DAYS), Fixture::of(COUNT)] {
+        let range = fixture.range(None, None).unwrap();
+        let stored = serde_json::to_value(&range).unwrap();
+        assert_eq!(serde_json::from_value::<Range>(stored).unwrap(), range);
+    }
+    let times = json!({"start": "2024-01-01T00:00:00.000000Z", "end": [1]});
+    assert!(serde_json::from_value::<Range>(times).is_err());
+}
+
+const COUNT: &str = "type: IncrementingCountCursor, start_value: 7";
+
+#[test]
+fn counts_start_at_the_state_and_have_no_end() {
+    let fixture = Fixture::of(COUNT);
+    let config = jinja::of(&json!({}));
+    let scope = Scope::new(&fixture.templates, &config);
+    for (state, start) in [(None, 7), (Some(json!(5)), 7), (Some(json!(9)), 9)] {
+        let state = state.map(|value| json!({"updated": value}));
+        let range = fixture.range(state, None).unwrap();
+        assert_eq!(range.start, Mark::Count(start));
+        let highest = [json!({"updated": 8}), json!({"updated": "x"}), json!({})];
+        let highest = fixture.cursor.highest(&highest, &range, &scope).unwrap();
+        assert_eq!(highest, Some(Mark::Count(8)));
+        let after = fixture.cursor.state(&range, highest, &scope).unwrap();
+        assert_eq!(after, Some(json!({"updated": start.max(8)})));
+    }
+    let wrong = Fixture::of("type: IncrementingCountCursor, start_value: soon");
+    let from = Origin {
+        state: None,
+        earlier: TimeDelta::zero(),
+        since: None,
+        now: time::parse_iso("2024-01-10").unwrap(),
+    };
+    let error = wrong
+        .cursor
+        .range(&Scope::new(&wrong.templates, &config), from)
+        .unwrap_err();
+    assert_eq!(error.code(), "cursor_start_invalid");
+}
+
+#[test]
+fn clamped_windows_are_whole_periods() {
+    let fixture = Fixture::new(
+        "datetime_format: '%Y-%m-%d', start_datetime: '2023-10-20', step: P1M, cursor_granularity: P1D, clamping: {target: MONTH}",
+    );
     let range = fixture.range(None, None).unwrap();
-    let stored = serde_json::to_value(&range).unwrap();
-    assert_eq!(serde_json::from_value::<Range>(stored).unwrap(), range);
+    let expected = [("2023-11-01", "2023-11-30"), ("2023-12-01", "2023-12-31")];
+    let expected = expected.map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(fixture.windows(&range), expected);
+    let fixture = Fixture::new(
+        "datetime_format: '%Y-%m-%d', start_datetime: '2023-10-20', clamping: {target: WEEK}",
+    );
+    let config = jinja::of(&json!({}));
+    let error = fixture.cursor.range(
+        &Scope::new(&fixture.templates, &config),
+        Origin {
+            state: None,
+            earlier: TimeDelta::zero(),
+            since: None,
+            now: time::parse_iso("2024-01-10").unwrap(),
+        },
+    );
+    assert_eq!(error.unwrap_err().code(), "cursor_clamping_invalid");
 }
 
 proptest! {
@@ -133,16 +200,16 @@ proptest! {
             "datetime_format: '%Y-%m-%d', start_datetime: '2024-01-01', step: P{step}D, cursor_granularity: P1D"
         ));
         let start = time::parse_iso("2024-01-01").unwrap();
-        let range = Range { start, end: start + chrono::TimeDelta::days(days), state: None };
+        let range = Range { start: Mark::Time(start), end: Mark::Time(start + TimeDelta::days(days)), state: None };
         let mut covered = Vec::new();
         for (from, to) in fixture.windows(&range) {
             let (mut day, to) = (time::parse_iso(&from).unwrap(), time::parse_iso(&to).unwrap());
             while day <= to {
                 covered.push(day);
-                day += chrono::TimeDelta::days(1);
+                day += TimeDelta::days(1);
             }
         }
-        let expected: Vec<_> = (0..=days).map(|day| start + chrono::TimeDelta::days(day)).collect();
+        let expected: Vec<_> = (0..=days).map(|day| start + TimeDelta::days(day)).collect();
         prop_assert_eq!(covered, expected);
     }
 }
