@@ -30,6 +30,7 @@ from airbyte_cdk.models import (
     SyncMode,
 )
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.sources.declarative import concurrent_declarative_source
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import (
     ConcurrentDeclarativeSource,
 )
@@ -76,6 +77,15 @@ def install_settings(messages):
 
     oauth.emit_configuration_as_airbyte_control_message = keep
 
+    def printed(line):
+        # A source is made twice for a read, and migrates its settings each time.
+        control = json.loads(line)["control"]
+        seen = [message["control"]["connectorConfig"] for message in messages]
+        if control["connectorConfig"] not in seen:
+            messages.append({"type": "CONTROL", "control": control})
+
+    concurrent_declarative_source.print = printed
+
 
 def dump(message):
     if message.type.value == "RECORD":
@@ -120,6 +130,8 @@ def catalog_for(source, case):
 def validate(source, config):
     # A manifest without a spec takes any settings; the entry point would look for a spec's file.
     if source._spec_component:
+        # As the manifest's rules have changed them.
+        config = source._config or config
         AirbyteEntrypoint.validate_connection(source.spec(logging.getLogger("airbyte")), config)
 
 

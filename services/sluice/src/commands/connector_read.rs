@@ -32,6 +32,9 @@ pub fn spec(dir: &Path) -> Result<Exit> {
 pub fn discover(dir: &Path, config: &Path) -> Result<Exit> {
     let source = open(dir, config)?;
     let mut out = std::io::stdout().lock();
+    if let Some(settings) = source.migrated_settings() {
+        print(&mut out, &Message::settings(settings.expose()))?;
+    }
     refusals(&source, &mut out)?;
     print(&mut out, &source.catalog_message()?)?;
     Ok(Exit::Done)

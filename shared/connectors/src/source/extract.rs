@@ -77,9 +77,14 @@ pub fn records(mut body: Value, path: &[String]) -> Result<Vec<Value>> {
 
 /// The first value at a path.
 pub fn first<'a>(body: &'a Value, path: &[String]) -> Option<&'a Value> {
+    all(body, path).into_iter().next()
+}
+
+/// All values at a path.
+pub fn all<'a>(body: &'a Value, path: &[String]) -> Vec<&'a Value> {
     let mut matches = Vec::new();
     collect(body, path, &mut matches);
-    matches.into_iter().next()
+    matches
 }
 
 fn collect<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {

@@ -8,6 +8,7 @@ use super::{
     concurrency::Concurrency,
     manifest::{Component, Lines},
     manifest_of,
+    settings::Rules,
     stream::{self, Stream},
     template::Templates,
 };
@@ -38,6 +39,8 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
         None => Vec::new(),
     };
     let mut faults = Vec::new();
+    let spec = root.child("spec")?;
+    faults.extend(Rules::build(spec.as_ref(), &mut templates).err());
     for component in &streams {
         let name = stream::name_of(component);
         let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));

@@ -26,6 +26,7 @@ mod cache;
 mod concurrency;
 mod cursor;
 mod decode;
+mod edit;
 mod errors;
 mod exchange;
 mod extract;
@@ -33,6 +34,7 @@ mod faults;
 mod group;
 mod keys;
 pub(crate) mod manifest;
+mod migrate;
 mod normalize;
 mod paginate;
 mod partition;
@@ -44,6 +46,7 @@ mod request;
 pub mod rules;
 mod schema;
 mod select;
+mod settings;
 mod slice;
 mod spec;
 mod stream;
@@ -70,6 +73,7 @@ use budget::Budget;
 use cache::Cache;
 use concurrency::Concurrency;
 use manifest::Component;
+use settings::Rules;
 use slice::{Progress, Slice};
 use stream::Stream;
 use template::{Scope, Templates, json};
@@ -78,7 +82,8 @@ use template::{Scope, Templates, json};
 pub struct Source {
     connection: String,
     settings: SecretConfig,
-    /// The same for templates.
+    migrated: Option<SecretConfig>,
+    /// The settings for templates.
     config: Jinja,
     http: HttpClient,
     templates: Templates,
@@ -112,7 +117,7 @@ impl Source {
     ///
     /// # Errors
     /// `manifest_missing`, `manifest_yaml_invalid`, `manifest_invalid`, `manifest_reference_*`,
-    /// `setting_missing`, `setting_type_wrong`; all of class Config.
+    /// `setting_missing`, `setting_type_wrong`, `setting_invalid`; all of class Config.
     pub fn load(
         files: &ConnectorFiles,
         connection: &str,
@@ -130,15 +135,18 @@ impl Source {
     ) -> Result<Self> {
         let manifest = manifest_of(files)?;
         let root = Component::new(&manifest, "manifest")?;
+        let mut templates = Templates::new();
+        let rules = Rules::build(root.child("spec")?.as_ref(), &mut templates)?;
+        let normalized = rules.normalize(config.expose(), &templates)?;
         if let Some(specification) = manifest.pointer("/spec/connection_specification") {
-            spec::check(specification, config.expose())?;
+            spec::check(specification, &normalized.settings)?;
         }
+        rules.validate(&normalized.settings, &templates)?;
         let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
             Some(ours) => Component::new(ours, "metadata.sluice")?.children("streams")?,
             None => Vec::new(),
         };
         let components = root.children("streams")?;
-        let mut templates = Templates::new();
         let mut infos = Vec::new();
         let mut streams = Vec::new();
         for component in in_order(&components, &ours) {
@@ -184,8 +192,9 @@ impl Source {
         };
         Ok(Self {
             connection: connection.to_owned(),
-            settings: config.clone(),
-            config: json::of(config.expose()),
+            config: json::of(&normalized.settings),
+            settings: SecretConfig::new(normalized.settings),
+            migrated: normalized.migrated.map(SecretConfig::new),
             http: http.allowing(&addresses),
             templates,
             infos,
@@ -269,6 +278,12 @@ impl Source {
             )
             .hint("read it with `sluice connector read`, which prints the changed settings")
         })
+    }
+
+    /// The settings that are to take the place of the given ones, if the manifest migrates them. A
+    /// source with the given ones works as well: it migrates them again.
+    pub fn migrated_settings(&self) -> Option<&SecretConfig> {
+        self.migrated.as_ref()
     }
 
     /// The streams, in the order they are meant to be read.

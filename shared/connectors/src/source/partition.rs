@@ -49,7 +49,7 @@ enum Values {
 pub struct Parent {
     pub stream: Box<Stream>,
     key: Vec<String>,
-    field: Template,
+    pub field: Template,
     option: Option<RequestOption>,
     extra_fields: Vec<Vec<String>>,
     /// The parent is read from its own state on, when the caller keeps that.

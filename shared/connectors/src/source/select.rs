@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
-use sluice_core::{Error, Result};
+use sluice_core::Result;
 
 use super::{
-    extract::{Extractor, glob},
+    edit::{ValueType, pointer, remove_at, set},
+    extract::Extractor,
     keys::KeyChange,
     manifest::Component,
     normalize,
@@ -41,14 +42,6 @@ struct AddedField {
     value: Template,
     kind: Option<ValueType>,
     condition: Option<Template>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum ValueType {
-    Text,
-    Number,
-    Integer,
-    Boolean,
 }
 
 impl Selector {
@@ -225,60 +218,6 @@ impl Transformation {
     }
 }
 
-fn pointer(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(parts) => parts
-            .iter()
-            .map(crate::source::template::python::text)
-            .collect(),
-        other => vec![crate::source::template::python::text(other)],
-    }
-}
-
-/// Missing is ignored; a list element becomes null instead of vanishing.
-fn remove_at(
-    value: &mut Value,
-    pointer: &[String],
-    remove: &impl Fn(&Value) -> Result<bool>,
-) -> Result<()> {
-    let Some((first, rest)) = pointer.split_first() else {
-        return Ok(());
-    };
-    match value {
-        Value::Object(map) => {
-            let keys: Vec<String> = map.keys().filter(|key| glob(first, key)).cloned().collect();
-            for key in keys {
-                let Some(child) = map.get_mut(&key) else {
-                    continue;
-                };
-                if rest.is_empty() {
-                    if remove(child)? {
-                        map.shift_remove(&key);
-                    }
-                } else {
-                    remove_at(child, rest, remove)?;
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (index, child) in items.iter_mut().enumerate() {
-                if !glob(first, &index.to_string()) {
-                    continue;
-                }
-                if rest.is_empty() {
-                    if remove(child)? {
-                        *child = Value::Null;
-                    }
-                } else {
-                    remove_at(child, rest, remove)?;
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
 impl AddedField {
     fn build(
         field: &Component<'_>,
@@ -298,14 +237,7 @@ impl AddedField {
             value: field
                 .template("value", templates)?
                 .ok_or_else(|| field.invalid("value", "is missing"))?,
-            kind: match field.text("value_type") {
-                None => None,
-                Some("string") => Some(ValueType::Text),
-                Some("number") => Some(ValueType::Number),
-                Some("integer") => Some(ValueType::Integer),
-                Some("boolean") => Some(ValueType::Boolean),
-                Some(_) => return Err(field.invalid("value_type", "is unknown")),
-            },
+            kind: ValueType::build(field)?,
             condition: condition.filter(|condition| !condition.source().is_empty()),
         })
     }
@@ -341,57 +273,5 @@ impl AddedField {
             Value::Object(map) => Ok(map),
             _ => Ok(Map::new()),
         }
-    }
-}
-
-impl ValueType {
-    /// `number` takes floats only, `integer` whole numbers and booleans, as in the reference.
-    fn accepts(self, value: &Value) -> bool {
-        match self {
-            Self::Text => value.is_string(),
-            Self::Number => value.is_f64(),
-            Self::Integer => value.is_i64() || value.is_u64() || value.is_boolean(),
-            Self::Boolean => value.is_boolean(),
-        }
-    }
-}
-
-/// Longest list a path may create by naming a large index.
-const MAX_INDEX: usize = 10_000;
-
-fn set(target: &mut Value, path: &[String], value: Value) -> Result<()> {
-    let in_the_way = || {
-        Error::validation(
-            "field_in_the_way",
-            "a field to be added lies below a plain value",
-        )
-    };
-    let Some((first, rest)) = path.split_first() else {
-        *target = value;
-        return Ok(());
-    };
-    match target {
-        Value::Object(map) => {
-            let child = map.entry(first.clone()).or_insert(Value::Null);
-            if child.is_null() && !rest.is_empty() {
-                *child = Value::Object(Map::new());
-            }
-            set(child, rest, value)
-        }
-        Value::Array(items) => {
-            let index: usize = first.parse().map_err(|_| in_the_way())?;
-            if index > MAX_INDEX {
-                return Err(in_the_way());
-            }
-            while items.len() <= index {
-                items.push(Value::Null);
-            }
-            let child = items.get_mut(index).ok_or_else(in_the_way)?;
-            if child.is_null() && !rest.is_empty() {
-                *child = Value::Object(Map::new());
-            }
-            set(child, rest, value)
-        }
-        _ => Err(in_the_way()),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     cursor::Cursor,
     decode::{CsvOptions, Decoder, XmlOptions},
     manifest::Component,
+    migrate::StateMigration,
     paginate::Paginator,
     partition::Router,
     request::Requester,
@@ -29,6 +30,8 @@ pub struct Stream {
     pub paginator: Paginator,
     pub router: Router,
     pub cursor: Option<Cursor>,
+    /// What is done to states of older connectors.
+    pub migration: Option<StateMigration>,
     /// Slice options are left out of requests that carry a page token.
     pub drop_slice_options_on_pages: bool,
     pub single: Single,
@@ -106,6 +109,7 @@ impl Stream {
                 &schema,
             )?,
             paginator,
+            migration: StateMigration::build(component, &router, cursor.as_ref())?,
             router,
             cursor,
             drop_slice_options_on_pages: retriever

@@ -75,6 +75,12 @@ async fn attempt(
     let mut see = |message: &Message| {
         outcome.message(&serde_json::to_value(message).expect("a message is JSON"));
     };
+    // Reading sends them itself.
+    if let (Command::Check | Command::Discover, Some(settings)) =
+        (scene.command, source.migrated_settings())
+    {
+        see(&Message::settings(settings.expose()));
+    }
     match scene.command {
         Command::Spec => see(&Source::spec_of(&files)?),
         Command::Discover => see(&source.catalog_message()?),

@@ -39,6 +39,11 @@ impl<'a> Component<'a> {
         self.map.get("type").and_then(Value::as_str).unwrap_or("")
     }
 
+    /// Whether it is code of the connector's own.
+    pub fn is_custom(&self) -> bool {
+        self.map.contains_key("class_name")
+    }
+
     /// The refusal of this component, naming its place.
     pub fn unsupported(&self) -> Error {
         let what = match self.map.get("class_name").and_then(Value::as_str) {
@@ -72,7 +77,7 @@ impl<'a> Component<'a> {
 
     /// Refuses custom code hidden behind a known type.
     pub fn without_class(&self) -> Result<()> {
-        if self.map.contains_key("class_name") {
+        if self.is_custom() {
             return Err(self.unsupported());
         }
         Ok(())

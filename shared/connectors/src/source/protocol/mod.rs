@@ -7,7 +7,7 @@
 
 mod message;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use chrono::Utc;
 use futures::StreamExt as _;
@@ -163,6 +163,9 @@ impl Source {
         {
             return Err(read::unknown_stream(unknown));
         }
+        if let Some(settings) = self.migrated_settings() {
+            out.send(Message::settings(settings.expose())).await?;
+        }
         let mut complete = true;
         for name in names {
             out.send(Message::status(name, "STARTED")).await?;
@@ -180,6 +183,18 @@ impl Source {
         Ok(complete)
     }
 
+    /// The state a request has for a stream, in a shape that is read.
+    fn given_state<'a>(&self, stream: &Stream, request: &'a ReadRequest) -> Result<Cow<'a, Value>> {
+        let Some(state) = request.states.get(&stream.name) else {
+            return Ok(Cow::Owned(Value::Null));
+        };
+        let migrated = match (&stream.migration, &stream.cursor) {
+            (Some(migration), Some(cursor)) => migration.migrated(state, cursor, &self.scope())?,
+            _ => None,
+        };
+        Ok(migrated.map_or(Cow::Borrowed(state), Cow::Owned))
+    }
+
     /// `false` when it failed. Errors are those of the output only.
     async fn read_stream(
         &self,
@@ -188,8 +203,13 @@ impl Source {
         out: &Out<'_>,
     ) -> Result<bool> {
         let partitioned = !matches!(stream.router, Router::None);
-        let state = request.states.get(&stream.name);
-        let known = Known::of_state(state.unwrap_or(&Value::Null), partitioned);
+        let known = match self.given_state(stream, request) {
+            Ok(state) => Known::of_state(&state, partitioned),
+            Err(error) => {
+                out.send(Message::error(&stream.name, &error)).await?;
+                return Ok(false);
+            }
+        };
         let now = time::utc(request.now);
         let wanted = Wanted {
             kind: RunKind::Incremental,

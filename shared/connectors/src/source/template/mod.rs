@@ -400,7 +400,8 @@ impl Mapping {
                     let Some(value) = value.optional(scope, &accept)? else {
                         continue;
                     };
-                    map.insert(key.text(scope)?, value);
+                    let key = key.value_if(scope, |literal| literal.value.is_string())?;
+                    map.insert(python::text(&key), value);
                 }
                 Ok(map)
             }
