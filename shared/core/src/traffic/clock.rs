@@ -50,6 +50,11 @@ impl Clock {
         self.seen.map_or(store, |seen| store - seen.low)
     }
 
+    /// The store time that is certainly not over at this own time.
+    pub fn at_most(&self, own: Nanos) -> Nanos {
+        self.seen.map_or(own, |seen| own + seen.high)
+    }
+
     /// The own time before which this store time is certainly not over.
     pub fn not_over(&self, store: Nanos) -> Nanos {
         self.seen.map_or(store, |seen| store - seen.high)
@@ -82,6 +87,7 @@ mod tests {
                 prop_assert!(clock.observe(asked, answered, store(read)));
                 prop_assert!(clock.reached(store(own)) >= own - 50_000);
                 prop_assert!(clock.not_over(store(own)) <= own + 50_000);
+                prop_assert!(clock.at_most(own) >= store(own) - 50_000);
             }
         }
     }

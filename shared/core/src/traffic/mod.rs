@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     breaker::{Admission, Breaker, Event, ProbeEnd, Report},
-    pace::{Kind, Pace},
+    pace::{Kind, Pace, Told},
 };
 use crate::catalogue::{BreakerPolicy, RateLimit};
 
@@ -38,10 +38,10 @@ pub const SECOND: Nanos = 1_000 * MILLISECOND;
 pub const AHEAD: Nanos = 250 * MILLISECOND;
 /// Slower stores are not made up for.
 pub const LONGEST_TRIP: Nanos = 750 * MILLISECOND;
-/// A slot is used at most this long after its time, or dropped; sooner under short windows.
+/// A slot is used at most this long after its time, or not at all; sooner under short windows.
 pub const LATE: Nanos = SECOND;
 /// After this nobody calls on the word of an older state. A second and a quarter when the store is
-/// fast; a third of a second under windows of a second.
+/// fast; half a second under windows of a second.
 pub const FORGOTTEN: Nanos = AHEAD + LONGEST_TRIP + LATE;
 /// Slots handed out at once to one process.
 pub const MOST: u32 = 1_000;
@@ -74,6 +74,8 @@ pub struct Ask {
     pub revision: u64,
     /// Slots wanted, by kind of call.
     pub wants: Vec<(Kind, u32)>,
+    /// What became of slots of this revision.
+    pub told: Vec<Told>,
     /// The other side asked for a pause until this long from now.
     pub pause: Nanos,
     /// The store's clock has jumped since the process last asked.
@@ -137,7 +139,7 @@ impl Traffic {
     ) -> (Grant, Option<Event>) {
         let now = clock.now;
         let other_server = self.server != 0 && self.server != clock.server;
-        if other_server || ask.jumped {
+        if other_server || ask.jumped || !self.pace.is_whole() {
             self.pace.restart(now);
             self.breaker.restart(now, policy);
         }
@@ -150,6 +152,9 @@ impl Traffic {
         let lanes = if stale {
             Vec::new()
         } else {
+            for told in &ask.told {
+                self.pace.hear(now, *told);
+            }
             let mut admission = self.breaker.admission(now);
             ask.wants
                 .iter()

@@ -1,35 +1,46 @@
 //! Slots: no window of a limit's length ever holds more calls than the limit allows, as counted at
 //! the other side (promise O3).
 //!
-//! Every call takes a slot, and slots of one limit are at least `step = (W + D) / L` apart, where
+//! Every call takes a slot, which may be used from its time until a quarter of the window later, a
+//! second at most. The last moment of that is written down when the slot is handed out, and replaced
+//! by the true time when the process tells it, with its next ask. A slot begins no sooner than when,
+//! of all those handed out before, fewer than `L` can have been used less than `W + D` earlier, where
 //! `W` is the window's length, `L` the calls allowed in it, and `D` the slack: the most by which a
-//! call can reach the other side after its slot. Three quarters of `D` are ours (a process may be
-//! late, at most by [`LATE`]), the rest is the network's. Calls that arrive within one window have slots within an open interval of
-//! `W + D`, which holds at most `L` of them.
+//! call can reach the other side after it was made.
 //!
-//! `D` is two seconds, or a 25th of windows shorter than 50 seconds. So 96.8 % of a limit per
-//! minute can be used and 96.1 % of one per second: at least 95 % with something to spare for slots
-//! that a process could not use in time. A single call that takes longer than its part to get there,
-//! say because a new connection is slow to stand, can stray into a later window; as long as the
-//! others are not late as well, the spare 4 % have room for it.
+//! This suffices. Take any window, and of its calls the one whose slot was handed out last. It
+//! arrived no sooner than its slot began, so all others arrived less than `W` before that, and were
+//! made less than `W + D` before: at most `L - 1` of them.
 //!
-//! Our part of `D` also has to hold what a process does not know about the store's clock, which is as
-//! much as a round trip takes at best: limits per second need a store that answers in milliseconds.
+//! `D` is 3 % of the window, and a second and a half at most. So 97 % of a limit can be used, less
+//! what processes are late on average: a process that wakes up late does not lose its slot, it only
+//! uses it late. A slot that nobody used is handed out again; one whose process died counts as used
+//! at the last moment. A single call that takes longer than `D` to get there, say because a new
+//! connection is slow to stand, can stray into a later window.
+//!
+//! What holds for windows would let all calls of one come at once, and urgent ones wait for the next.
+//! So slots are also kept `(W + D) / L` apart, except that a time in which nobody called can be made
+//! up for, by as much as a slot may be late.
+//!
+//! That evenness is what is known of calls when the store has lost the last changes or got another
+//! clock, and for limits with a new window: then the past is taken to have been as full as it allows.
 //!
 //! Every limit of a connection is asked in one step, so that a call never uses up a slot of one
 //! limit while it waits for another; this is why the usual one-quota crates do not fit.
 
+mod gate;
+mod history;
+
 use serde::{Deserialize, Serialize};
 
-use super::{FORGOTTEN, LATE, Nanos, SECOND};
+use self::{
+    gate::{Gate, gates},
+    history::{History, up},
+};
+use super::{FORGOTTEN, LATE, Nanos};
 use crate::{catalogue::RateLimit, retry::MAX_RETRY_AFTER};
 
-/// Longest slack.
-const SLACK: Nanos = 2 * SECOND;
-/// Slack of short windows, as a part of the window: 1 in 25.
-const SLACK_PART: Nanos = 25;
-/// Limits one connection may have.
-pub const MAX_LIMITS: usize = 16;
+pub use gate::{MAX_LIMITS, slack};
 
 /// Which limits count a call: one bit for each gate it has to pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,77 +69,64 @@ impl Kind {
     }
 }
 
-/// One pace that calls have to keep: a limit's, or that of a limit without its reserve.
-struct Gate<'a> {
-    per_seconds: u32,
-    paths: &'a [String],
-    spares_urgent: bool,
-    /// The window and the slack.
-    span: Nanos,
-    slack: Nanos,
-    calls: Nanos,
-    step: Nanos,
+/// What became of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    pub kind: Kind,
+    pub slot: Nanos,
+    /// The time of the call, at the latest; `None` when there was none and never will be.
+    pub used: Option<Nanos>,
 }
 
-impl<'a> Gate<'a> {
-    fn new(limit: &'a RateLimit, calls: u32, spares_urgent: bool) -> Self {
-        let window = Nanos::from(limit.per_seconds.max(1)) * SECOND;
-        let slack = SLACK.min(window / SLACK_PART);
-        let calls = Nanos::from(calls.max(1));
-        Self {
-            per_seconds: limit.per_seconds,
-            paths: &limit.paths,
-            spares_urgent,
-            span: window + slack,
-            slack,
-            calls,
-            // One more than the quotient: strictly fewer than `calls` steps in `W + D`.
-            step: (window + slack) / calls + 1,
+/// What is known of one gate's calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Held {
+    history: History,
+    /// Before this no slot begins, for evenness.
+    next: Nanos,
+    /// The last slot handed out.
+    last: Nanos,
+    /// Until when calls may have been denser than the gate's step, and how far apart they were
+    /// then at least (0: nobody knows).
+    denser: (Nanos, Nanos),
+}
+
+impl Held {
+    /// How far apart calls were at least in the `span` before `now`.
+    fn apart(&self, gate: &Gate<'_>, now: Nanos, span: Nanos) -> Nanos {
+        let (until, apart) = self.denser;
+        if until > now.saturating_sub(span) {
+            apart.min(gate.step)
+        } else {
+            gate.step
         }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        (self.per_seconds, self.paths, self.spares_urgent)
-            == (other.per_seconds, other.paths, other.spares_urgent)
+    /// The gate has another step now.
+    fn changed(&self, before: &Gate<'_>, gate: &Gate<'_>, now: Nanos) -> Self {
+        let mut held = self.clone();
+        if gate.step < before.step {
+            held.next = held.next.min(held.last + gate.step);
+        } else if gate.step > before.step {
+            held.denser = (now + FORGOTTEN, self.apart(before, now, gate.span));
+        }
+        held
     }
-}
-
-fn gates(limits: &[RateLimit]) -> impl Iterator<Item = Gate<'_>> {
-    limits.iter().take(MAX_LIMITS).flat_map(|limit| {
-        let left = u64::from(limit.calls) * u64::from(100 - limit.reserve.min(100)) / 100;
-        let left = u32::try_from(left).unwrap_or(limit.calls);
-        [
-            Some(Gate::new(limit, limit.calls, false)),
-            (limit.reserve > 0).then(|| Gate::new(limit, left, true)),
-        ]
-        .into_iter()
-        .flatten()
-    })
-}
-
-/// Where the slots of one gate stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Slots {
-    /// The earliest next one.
-    next: Nanos,
-    /// The last one handed out.
-    last: Nanos,
-    /// When the limit was last changed.
-    changed: Nanos,
 }
 
 /// The pace of one connection's calls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pace {
-    /// Counts the changes of limits.
+    /// Counts the changes of limits and the losses of the past. What is told about slots of an
+    /// earlier revision says nothing any more.
     revision: u64,
     limits: Vec<RateLimit>,
     /// The limits last taken over from the configuration.
     configured: Vec<RateLimit>,
-    slots: Vec<Slots>,
-    /// The last slot handed out, or time given freely, of any kind.
+    gates: Vec<Held>,
+    /// The last moment at which a call so far can have been made, of any kind.
     last: Nanos,
     paused_until: Nanos,
 }
@@ -139,7 +137,7 @@ impl Pace {
             revision: 1,
             limits: limits.to_vec(),
             configured: limits.to_vec(),
-            slots: gates(limits).map(|_| Slots::default()).collect(),
+            gates: gates(limits).map(|_| Held::default()).collect(),
             ..Self::default()
         }
     }
@@ -174,46 +172,75 @@ impl Pace {
 
     /// How late a slot of this kind may be used.
     pub(super) fn late(&self, kind: Kind) -> Nanos {
-        self.passed(kind)
-            .map(|(gate, _)| gate.slack * 3 / 4)
+        gates(&self.limits)
+            .enumerate()
+            .filter(|(index, _)| kind.has(*index))
+            .map(|(_, gate)| gate.late)
             .fold(LATE, Nanos::min)
     }
 
-    /// When a call of this kind may be made at the earliest.
+    /// When a call of this kind may be made at the earliest, as far as is known.
     pub(super) fn next_at(&self, now: Nanos, kind: Kind) -> Nanos {
-        // What was missed by less than processes may be late can still be used.
-        self.passed(kind)
-            .map(|(_, slots)| slots.next)
-            .fold(self.paused_until.max(now - self.late(kind) / 2), Nanos::max)
-    }
-
-    fn passed(&self, kind: Kind) -> impl Iterator<Item = (Gate<'_>, &Slots)> {
         gates(&self.limits)
-            .zip(&self.slots)
+            .zip(&self.gates)
             .enumerate()
-            .filter(move |(index, _)| kind.has(*index))
-            .map(|(_, gate)| gate)
+            .filter(|(index, _)| kind.has(*index))
+            .map(|(_, (gate, held))| held.next.max(held.history.room(gate.calls, gate.span).at))
+            .fold(self.paused_until.max(now), Nanos::max)
     }
 
     /// Takes slots that begin within the next `ahead`, at most `count`.
     pub(super) fn take(&mut self, now: Nanos, kind: Kind, count: u32, ahead: Nanos) -> Vec<Nanos> {
-        let steps = gates(&self.limits).map(|gate| gate.step).enumerate();
-        let passed: Vec<_> = steps.filter(|(index, _)| kind.has(*index)).collect();
-        let mut at = self.next_at(now, kind);
+        let late = self.late(kind);
+        let mut passed: Vec<_> = gates(&self.limits)
+            .zip(&mut self.gates)
+            .enumerate()
+            .filter(|(index, _)| kind.has(*index))
+            .map(|(_, (gate, held))| {
+                held.history.forget(now - gate.span);
+                let room = held.history.room(gate.calls, gate.span);
+                (gate, held, room)
+            })
+            .collect();
         let mut taken = Vec::new();
-        while taken.len() < count as usize && at <= now + ahead {
+        while taken.len() < count as usize {
+            let at = passed
+                .iter()
+                .map(|(_, held, room)| held.next.max(room.at))
+                .fold(self.paused_until.max(now), Nanos::max);
+            if at > now + ahead {
+                break;
+            }
             taken.push(at);
-            self.last = self.last.max(at);
-            let this = at;
-            for (index, step) in &passed {
-                if let Some(slots) = self.slots.get_mut(*index) {
-                    slots.last = this;
-                    slots.next = this + step;
-                    at = at.max(slots.next);
+            self.last = self.last.max(at + late);
+            for (gate, held, room) in &mut passed {
+                held.history.add(up(at + late, gate.grain), 1);
+                held.next = held.next.max(at - gate.late) + gate.step;
+                held.last = at;
+                room.calls -= 1;
+                if room.calls == 0 {
+                    *room = held.history.room(gate.calls, gate.span);
                 }
             }
         }
         taken
+    }
+
+    /// Hears what became of a slot of this revision.
+    pub(super) fn hear(&mut self, now: Nanos, told: Told) {
+        let late = self.late(told.kind);
+        for (index, (gate, held)) in gates(&self.limits).zip(&mut self.gates).enumerate() {
+            let latest = up(told.slot + late, gate.grain);
+            // What is older is forgotten, and may not be mistaken for something else.
+            if !told.kind.has(index) || latest <= now - gate.span {
+                continue;
+            }
+            let used = told.used.map(|used| up(used.max(told.slot), gate.grain));
+            held.history.correct(latest, used);
+            if used.is_none() {
+                held.next -= gate.step;
+            }
+        }
     }
 
     /// Whether these limits of the configuration were taken over.
@@ -234,85 +261,70 @@ impl Pace {
 
     /// Changes the limits at once. No window with a call after the change holds more than the new
     /// limits allow, calls before the change included. Of a limit whose window (or paths) is new,
-    /// earlier calls are only known to have kept the old pace, so the first one may have to wait.
+    /// earlier calls may only be known to have kept the old pace, so the first one may have to wait.
     pub fn set_limits(&mut self, limits: &[RateLimit], now: Nanos) {
-        let old: Vec<_> = gates(&self.limits).zip(self.slots.clone()).collect();
-        // All earlier calls were at least this far apart.
-        let apart = old
-            .iter()
-            .filter(|(gate, _)| gate.paths.is_empty() && !gate.spares_urgent)
-            .map(|(gate, _)| gate.step)
-            .fold(0, Nanos::max);
-        let slots = gates(limits)
-            .map(|gate| {
-                let before = old.iter().find(|(other, _)| other.is_like(&gate));
-                let slots = match before {
-                    Some((other, slots)) if gate.step < other.step => {
-                        raised(&gate, other, *slots, now)
-                    }
-                    Some((other, slots)) if gate.step > other.step => Slots {
-                        next: slots
-                            .next
-                            .max(room(&gate, slots.next - other.step, other.step)),
-                        ..*slots
-                    },
-                    Some((_, slots)) => return *slots,
-                    None => Slots {
-                        next: room(&gate, self.last, apart),
-                        last: self.last,
-                        ..Slots::default()
-                    },
-                };
-                Slots {
-                    changed: now,
-                    ..slots
-                }
-            })
+        let old: Vec<_> = gates(&self.limits).zip(&self.gates).collect();
+        let held = gates(limits)
+            .map(
+                |gate| match old.iter().find(|(other, _)| other.is_like(&gate)) {
+                    Some((before, held)) => held.changed(before, &gate, now),
+                    None => self.new_gate(&gate, &old, now),
+                },
+            )
             .collect();
-        self.slots = slots;
+        self.gates = held;
         self.limits = limits.to_vec();
         self.revision += 1;
     }
 
-    /// The store is another one, or its clock jumped: what was handed out last may be forgotten
-    /// or have other times. Nobody uses it any more after [`FORGOTTEN`]; a step later the
-    /// next slot is far enough from all earlier ones, whatever the clock says.
+    /// A gate that was not there: what it would have counted is known from one that counted all
+    /// calls, or bounded by the pace of one.
+    fn new_gate(&self, gate: &Gate<'_>, old: &[(Gate<'_>, &Held)], now: Nanos) -> Held {
+        let all = old.iter().filter(|(other, _)| other.counts_all());
+        let slowest = all
+            .clone()
+            .map(|(other, held)| (held.apart(other, now, gate.span), other.loose()))
+            .max();
+        let (apart, loose) = slowest.unwrap_or_default();
+        let known = all.clone().find(|(other, _)| other.span >= gate.span);
+        Held {
+            history: known.map_or_else(
+                || History::assumed(self.last, apart, loose, gate.span),
+                |(_, held)| held.history.clone(),
+            ),
+            next: self.last + gate.step,
+            last: self.last,
+            denser: (now + FORGOTTEN, apart),
+        }
+    }
+
+    /// The store is another one, or its clock jumped, or another version wrote the state: what was
+    /// handed out last may be forgotten or have other times. Nobody uses it any more after
+    /// [`FORGOTTEN`]; until then calls were no denser than they may be.
     pub(super) fn restart(&mut self, now: Nanos) {
         let quiet = now + FORGOTTEN;
-        for (slots, gate) in self.slots.iter_mut().zip(gates(&self.limits)) {
-            slots.next = slots
-                .next
-                .clamp(quiet + gate.step, quiet + gate.step + gate.span);
-            slots.last = slots.last.min(quiet);
+        let before = self.last.min(now);
+        let count = gates(&self.limits).count();
+        self.gates.resize_with(count, Held::default);
+        for (held, gate) in self.gates.iter_mut().zip(gates(&self.limits)) {
+            let apart = held.apart(&gate, before, gate.span);
+            *held = Held {
+                history: History::assumed(quiet, apart, gate.loose(), gate.span),
+                // As much later as makes up for calls that were less even than their step.
+                next: quiet + gate.loose() + gate.step,
+                last: quiet,
+                denser: (quiet, apart),
+            };
         }
-        self.last = self.last.min(quiet);
+        self.last = quiet;
+        self.revision += 1;
         let longest = Nanos::try_from(MAX_RETRY_AFTER.as_nanos()).unwrap_or(Nanos::MAX / 2);
         self.paused_until = self.paused_until.clamp(quiet, now + longest);
     }
-}
 
-/// The earliest slot of a gate after calls that ended at `last` and were at least `apart`: no
-/// window with it holds more than the gate allows.
-///
-/// The window's interval is open and `span` long. When it ends just after the slot, it begins
-/// `(calls - 1) * apart` before `last`, so it holds at most `calls - 1` of the earlier ones. Moving
-/// on, it loses one of them every `apart` and gains a new one every step, which is longer.
-fn room(gate: &Gate<'_>, last: Nanos, apart: Nanos) -> Nanos {
-    let held = (gate.calls - 1).saturating_mul(apart.min(gate.step));
-    last.saturating_add(gate.span - held)
-}
-
-/// More calls are allowed now. After a change within the last window, calls that were denser than
-/// the new pace may still be in it: then only the step changes.
-fn raised(gate: &Gate<'_>, before: &Gate<'_>, slots: Slots, now: Nanos) -> Slots {
-    let settled = slots.changed.saturating_add(before.span) < now;
-    Slots {
-        next: if settled {
-            slots.next.min(slots.last + gate.step)
-        } else {
-            slots.next
-        },
-        ..slots
+    /// Whether the state has a part for each gate, as this version writes it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.gates.len() == gates(&self.limits).count()
     }
 }
 

@@ -1,7 +1,9 @@
 //! What one process holds of a connection's [`Traffic`](super::Traffic), and when it asks for more.
 //!
 //! Times are the process's own; [`Clock`] translates. A slot may be used from the moment at which
-//! the store has certainly reached its time, and no later than its lateness allows at most.
+//! the store has certainly reached its time, and no later than its lateness allows at most. What
+//! became of it is told with the next ask; when that fails, nobody hears of it, and the slot counts
+//! as used at the last moment.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +11,7 @@ use super::{
     AHEAD, Ask, Grant, Granted, MILLISECOND, MOST, Nanos, SECOND,
     breaker::{Ended, ProbeEnd, Report},
     clock::Clock,
-    pace::Kind,
+    pace::{Kind, Told},
 };
 use crate::catalogue::RateLimit;
 
@@ -20,6 +22,8 @@ const AFTER_FAILURE: Nanos = 250 * MILLISECOND;
 /// While calls are held back, somebody who wants to call hears within this time that they are not
 /// any more, for instance because a person closed the breaker.
 const LOOK: Nanos = 2 * SECOND;
+/// What became of more slots is not told.
+const MOST_TOLD: usize = 4 * MOST as usize;
 /// A store that cannot be asked for this long is away: callers are told so.
 const AWAY: Nanos = 2 * SECOND;
 
@@ -53,6 +57,7 @@ pub struct Share {
     open_until: Nanos,
     guarded: bool,
     /// To be told with the next ask.
+    told: Vec<Told>,
     pause_until: Nanos,
     jumped: bool,
     report: Report,
@@ -82,6 +87,8 @@ struct Lane {
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    /// Its time by the store's clock.
+    at: Nanos,
     from: Nanos,
     until: Nanos,
     probe: Option<u64>,
@@ -185,6 +192,7 @@ impl Share {
         }
         let lane = self.lanes.entry(kind).or_default();
         while let Some(slot) = lane.slots.pop_front_if(|slot| slot.until < now) {
+            tell(&mut self.told, kind, slot.at, None);
             if let Some(id) = slot.probe {
                 let ended = Ended::Unknown;
                 self.probe = Some(ProbeEnd { id, ended });
@@ -195,6 +203,8 @@ impl Share {
             Some(slot) => {
                 lane.slots.pop_front();
                 lane.used.one(now);
+                let used = self.clock.at_most(now);
+                tell(&mut self.told, kind, slot.at, Some(used));
                 return Take::Now(slot.probe);
             }
             None => {}
@@ -265,6 +275,7 @@ impl Share {
 
     /// What to ask for now.
     pub fn ask(&mut self, now: Nanos) -> Ask {
+        self.give_back_idle(now);
         let wants = self
             .lanes
             .iter()
@@ -276,12 +287,24 @@ impl Share {
             owner: self.owner.clone(),
             revision: self.revision,
             wants,
+            told: std::mem::take(&mut self.told),
             pause: (std::mem::take(&mut self.pause_until) - now).max(0),
             jumped: self.jumped,
             report: std::mem::take(&mut self.report),
             probe: self.probe.take(),
             call_lasts: self.call_lasts,
             trip: self.trip,
+        }
+    }
+
+    /// Slots that nobody here waits for are for others.
+    fn give_back_idle(&mut self, now: Nanos) {
+        for (kind, lane) in &mut self.lanes {
+            if lane.waiting == 0 && lane.used.recently(now) == 0 {
+                while let Some(slot) = lane.slots.pop_front_if(|slot| slot.probe.is_none()) {
+                    tell(&mut self.told, *kind, slot.at, None);
+                }
+            }
         }
     }
 
@@ -296,6 +319,12 @@ impl Share {
         }
     }
 
+    /// What is in hand counts no more, and nothing is told about it.
+    fn forget_slots(&mut self) {
+        self.told.clear();
+        self.lanes.values_mut().for_each(Lane::clear);
+    }
+
     /// The store was asked at `asked` and had answered at `now`. `chance`, from 0 to 1, keeps
     /// processes out of step.
     pub fn granted(&mut self, asked: Nanos, now: Nanos, grant: &Grant, chance: f64) {
@@ -306,7 +335,7 @@ impl Share {
         self.jumped = !self.clock.observe(asked, now, grant.now);
         if self.jumped {
             // Times of before mean nothing any more: ask again, and say why.
-            self.lanes.values_mut().for_each(Lane::clear);
+            self.forget_slots();
             return;
         }
         self.paused_until = self.clock.reached(grant.paused_until).max(self.pause_until);
@@ -318,6 +347,7 @@ impl Share {
         self.guarded = grant.guarded;
         if let Some(limits) = &grant.limits {
             self.revision = grant.revision;
+            self.forget_slots();
             if self.limits != *limits {
                 self.limits.clone_from(limits);
                 self.lanes.clear();
@@ -331,6 +361,12 @@ impl Share {
                 self.give_back_probe(granted.kind);
             }
         }
+    }
+}
+
+fn tell(told: &mut Vec<Told>, kind: Kind, slot: Nanos, used: Option<Nanos>) {
+    if told.len() < MOST_TOLD {
+        told.push(Told { kind, slot, used });
     }
 }
 
@@ -363,6 +399,7 @@ impl Lane {
     fn add(&mut self, granted: &Granted, clock: &Clock, now: Nanos, trip: Nanos, chance: f64) {
         for slot in &granted.slots {
             self.slots.push_back(Slot {
+                at: *slot,
                 from: clock.reached(*slot),
                 until: clock.not_over(slot + granted.late),
                 probe: granted.probe,

@@ -95,3 +95,48 @@ fn a_jump_of_the_clock_empties_the_share() {
     assert_eq!(share.take(kind, now + 500 * MILLISECOND), Take::Ask);
     assert!(share.ask(now).jumped);
 }
+
+/// What one process has in hand and nobody there wants goes to the others.
+#[test]
+fn slots_that_nobody_wants_are_for_others() {
+    let limits = [RateLimit::new(4, 60)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let mut other = Share::new("other".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let now = 1_000 * SECOND;
+    let epoch = share.wait_begins(kind);
+    exchange(&mut share, &mut traffic, now);
+    exchange(&mut share, &mut traffic, now);
+    share.wait_ended(kind, epoch);
+    exchange(&mut share, &mut traffic, now);
+    other.wait_begins(kind);
+    exchange(&mut other, &mut traffic, now);
+    exchange(&mut other, &mut traffic, now);
+    assert_eq!(other.take(kind, now), Take::Now(None));
+    assert_eq!(share.take(kind, now), Take::Ask);
+}
+
+/// A slot may be used late, and the next of its window then follows a window after it was used.
+#[test]
+fn a_late_use_costs_its_lateness_only() {
+    let limits = [RateLimit::new(1, 1)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let now = 1_000 * SECOND;
+    share.wait_begins(kind);
+    exchange(&mut share, &mut traffic, now);
+    exchange(&mut share, &mut traffic, now);
+    let used = now + 100 * MILLISECOND;
+    assert_eq!(share.take(kind, used), Take::Now(None));
+    exchange(&mut share, &mut traffic, used + 800 * MILLISECOND);
+    let Take::At(next) = share.take(kind, used + 800 * MILLISECOND) else {
+        panic!("a slot is in hand");
+    };
+    let window = next - used;
+    assert!(
+        (1_030 * MILLISECOND..1_040 * MILLISECOND).contains(&window),
+        "{window}"
+    );
+}

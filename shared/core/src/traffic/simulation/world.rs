@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::super::{
     Ask, FORGOTTEN, Grant, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
     breaker::{Ended, Event as BreakerEvent},
-    pace::Kind,
+    pace::{Kind, slack},
 };
 use crate::catalogue::{BreakerPolicy, RateLimit};
 
@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) policy: BreakerPolicy,
     /// One way to the store, usually.
     pub(super) trip: Nanos,
+    /// Who should wake up now does so this much later, usually, and at worst.
+    pub(super) wakes: (Nanos, Nanos),
     /// Arrival of each call at the other side, and the process that made it.
     pub(super) arrivals: Vec<(Nanos, usize)>,
     /// True times at which the limits changed, with what held from then on.
@@ -104,6 +106,7 @@ impl World {
             limits,
             policy: BreakerPolicy::default(),
             trip: 3 * MILLISECOND,
+            wakes: (2 * MILLISECOND, 10 * MILLISECOND),
             arrivals: Vec::new(),
             pauses: Vec::new(),
             outage: false,
@@ -231,7 +234,8 @@ impl World {
                     };
                     process.share.ended(probe, ended);
                     process.callers += 1;
-                    self.look(index, 0);
+                    let late = self.delay(self.wakes.0, self.wakes.1);
+                    self.look(index, late);
                 }
             }
             Happening::Stop(index) => {
@@ -339,8 +343,7 @@ impl World {
             }
         }
         if next < Nanos::MAX {
-            // A timer is late by up to two milliseconds.
-            let late = self.rng.random_range(0..2 * MILLISECOND);
+            let late = self.delay(self.wakes.0, self.wakes.1);
             self.look(index, (next - own).max(0) + late);
         }
     }
@@ -360,8 +363,7 @@ impl World {
     }
 
     fn call(&mut self, index: usize, probe: Option<u64>) {
-        let slack = self.slack() / 4;
-        let travels = self.rng.random_range(0..=slack);
+        let travels = self.rng.random_range(0..=self.slack());
         self.arrivals.push((self.now + travels, index));
         if let Some(id) = probe {
             self.probing.insert(id, self.now);
@@ -376,9 +378,8 @@ impl World {
 
     /// The slack of the shortest window.
     pub(super) fn slack(&self) -> Nanos {
-        let windows = self.limits.iter().map(|limit| limit.per_seconds);
-        let window = Nanos::from(windows.min().unwrap_or(60)) * SECOND;
-        (2 * SECOND).min(window / 25)
+        let slacks = self.limits.iter().map(slack);
+        slacks.min().unwrap_or(SECOND)
     }
 
     fn serve(&mut self, index: usize, plan: Plan) {
@@ -431,7 +432,8 @@ impl World {
                 None => process.share.failed(own, ask),
             }
         }
-        self.look(index, 0);
+        let late = self.delay(self.wakes.0, self.wakes.1);
+        self.look(index, late);
     }
 
     /// No window of any limit held more than the limit in force at its end, unless it holds no
