@@ -6,8 +6,8 @@ use super::{
     Source,
     budget::Budget,
     concurrency::Concurrency,
+    load::{declared, manifest_of},
     manifest::{Component, Lines},
-    manifest_of,
     settings::Rules,
     stream::{self, Stream},
     template::Templates,
@@ -33,7 +33,8 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
     let manifest = manifest_of(files)?;
     let root = Component::new(&manifest, "manifest")?;
     let mut templates = Templates::new();
-    let streams = root.children("streams")?;
+    // Without settings no condition is known, so all streams are looked at.
+    let streams = declared(&root, &mut templates, |_, _| Ok(true))?;
     let ours = match manifest.pointer("/metadata/sluice") {
         Some(ours) => Component::new(ours, "manifest.metadata.sluice")?.children("streams")?,
         None => Vec::new(),

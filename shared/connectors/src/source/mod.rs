@@ -26,6 +26,7 @@ mod cache;
 mod concurrency;
 mod cursor;
 mod decode;
+mod delegate;
 mod edit;
 mod errors;
 mod exchange;
@@ -33,6 +34,7 @@ mod extract;
 mod faults;
 mod group;
 mod keys;
+mod load;
 pub(crate) mod manifest;
 mod migrate;
 mod normalize;
@@ -54,15 +56,13 @@ pub(crate) mod template;
 mod time;
 mod track;
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
 use minijinja::value::Value as Jinja;
 use serde_json::Value;
-use sluice_core::{
-    EntityType, Error, Result, connector::ConnectorFiles, run::RunKind, secret::SecretConfig,
-};
+use sluice_core::{Error, Result, run::RunKind, secret::SecretConfig};
 
 pub use api::{Page, SliceRequest, StreamInfo};
 pub use patience::Patience;
@@ -72,11 +72,9 @@ use auth::Tokens;
 use budget::Budget;
 use cache::Cache;
 use concurrency::Concurrency;
-use manifest::Component;
-use settings::Rules;
 use slice::{Progress, Slice};
 use stream::Stream;
-use template::{Scope, Templates, json};
+use template::{Scope, Templates};
 
 /// One connection's source: a manifest together with the connection's settings.
 pub struct Source {
@@ -112,103 +110,6 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Reads `manifest.yaml`, checks the settings against its `spec`, and builds every stream it
-    /// can; a stream with a component this engine does not know is refused when it is used.
-    ///
-    /// # Errors
-    /// `manifest_missing`, `manifest_yaml_invalid`, `manifest_invalid`, `manifest_reference_*`,
-    /// `setting_missing`, `setting_type_wrong`, `setting_invalid`; all of class Config.
-    pub fn load(
-        files: &ConnectorFiles,
-        connection: &str,
-        config: SecretConfig,
-        http: HttpClient,
-    ) -> Result<Self> {
-        Self::build(files, connection, &config, http).map_err(|error| error.connection(connection))
-    }
-
-    fn build(
-        files: &ConnectorFiles,
-        connection: &str,
-        config: &SecretConfig,
-        http: HttpClient,
-    ) -> Result<Self> {
-        let manifest = manifest_of(files)?;
-        let root = Component::new(&manifest, "manifest")?;
-        let mut templates = Templates::new();
-        let rules = Rules::build(root.child("spec")?.as_ref(), &mut templates)?;
-        let normalized = rules.normalize(config.expose(), &templates)?;
-        if let Some(specification) = manifest.pointer("/spec/connection_specification") {
-            spec::check(specification, &normalized.settings)?;
-        }
-        rules.validate(&normalized.settings, &templates)?;
-        let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
-            Some(ours) => Component::new(ours, "metadata.sluice")?.children("streams")?,
-            None => Vec::new(),
-        };
-        let components = root.children("streams")?;
-        let mut infos = Vec::new();
-        let mut streams = Vec::new();
-        for component in in_order(&components, &ours) {
-            let name = stream::name_of(component);
-            let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
-            let stream = Stream::build(component, settings, &mut templates);
-            infos.push(match &stream {
-                Ok(stream) => stream.info(),
-                Err(_) => StreamInfo {
-                    name,
-                    entity_type: settings
-                        .and_then(|ours| ours.text("entity_type"))
-                        .map(EntityType::from),
-                    primary_key: Vec::new(),
-                    incremental: false,
-                },
-            });
-            streams.push(stream);
-        }
-        let mut addresses = Vec::new();
-        let mut shared: HashSet<String> = HashSet::new();
-        for stream in streams.iter().flatten() {
-            stream.fixed_urls(&mut addresses);
-            let parents = stream.router.parents().into_iter();
-            shared.extend(parents.map(|parent| parent.name.clone()));
-        }
-        for stream in streams.iter_mut().flatten() {
-            let may_be = stream.requester.use_cache != Some(false);
-            stream.cached |= may_be && shared.contains(&stream.name);
-        }
-        let budget = root
-            .child("api_budget")?
-            .map(|budget| Budget::build(&budget, &mut templates))
-            .transpose()?;
-        let concurrency = Concurrency::build(root.child("concurrency_level")?, &mut templates)?;
-        let check = match manifest.pointer("/check/stream_names") {
-            Some(Value::Array(names)) => names
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            _ => Vec::new(),
-        };
-        Ok(Self {
-            connection: connection.to_owned(),
-            config: json::of(&normalized.settings),
-            settings: SecretConfig::new(normalized.settings),
-            migrated: normalized.migrated.map(SecretConfig::new),
-            http: http.allowing(&addresses),
-            templates,
-            infos,
-            streams,
-            check,
-            concurrency,
-            budget,
-            tokens: Tokens::default(),
-            cache: None,
-            patience: Patience::default(),
-            keeper: None,
-        })
-    }
-
     /// Waits as told instead of the thirty seconds that suit a worker.
     #[must_use]
     pub fn patient(mut self, patience: Patience) -> Self {
@@ -323,6 +224,7 @@ impl Source {
                 format!("the stream `{name}` has nothing to read"),
             ));
         };
+        let stream = stream.of_slice(first);
         if let Some((page, _)) = self.page(stream, first, &Progress::default()).await? {
             read::whole(page)?;
         }
@@ -357,9 +259,10 @@ impl Source {
         progress: Option<Value>,
     ) -> BoxStream<'a, Result<Page>> {
         let start = || -> Result<(&'a Stream, Slice, Progress)> {
+            let slice = Slice::from_json(slice)?;
             Ok((
-                self.stream(stream)?,
-                Slice::from_json(slice)?,
+                self.stream(stream)?.of_slice(&slice),
+                slice,
                 Progress::from_json(progress)?,
             ))
         };
@@ -401,8 +304,8 @@ impl Source {
         content_type: Option<&str>,
     ) -> Result<Vec<Value>> {
         let records = || {
-            let stream = self.stream(stream)?;
             let slice = Slice::from_json(slice)?;
+            let stream = self.stream(stream)?.of_slice(&slice);
             self.records_in(stream, &slice, body, content_type)
         };
         records().map_err(|error: Error| error.connection(&self.connection))
@@ -418,16 +321,6 @@ impl Source {
     }
 }
 
-fn manifest_of(files: &ConnectorFiles) -> Result<Value> {
-    let text = files.get("manifest.yaml").ok_or_else(|| {
-        Error::config(
-            "manifest_missing",
-            format!("the connector `{}` has no manifest.yaml", files.name),
-        )
-    })?;
-    manifest::load(text)
-}
-
 /// Sets a text at a path, making the mappings on the way.
 fn set_at(value: &mut Value, path: &[String], text: String) {
     let Some((first, rest)) = path.split_first() else {
@@ -440,19 +333,4 @@ fn set_at(value: &mut Value, path: &[String], text: String) {
     if let Value::Object(map) = value {
         set_at(map.entry(first.clone()).or_insert(Value::Null), rest, text);
     }
-}
-
-/// The manifest's streams, those with settings of ours first and in that order.
-fn in_order<'a, 'm>(
-    components: &'a [Component<'m>],
-    ours: &[Component<'m>],
-) -> Vec<&'a Component<'m>> {
-    let mut ordered: Vec<&Component<'m>> = components.iter().collect();
-    ordered.sort_by_key(|component| {
-        let name = stream::name_of(component);
-        ours.iter()
-            .position(|ours| ours.text("name") == Some(&name))
-            .unwrap_or(usize::MAX)
-    });
-    ordered
 }

@@ -105,18 +105,11 @@ impl Router {
         }
     }
 
-    /// The streams whose records are its partitions, theirs included.
+    /// The streams whose records are its partitions.
     pub fn parents(&self) -> Vec<&Stream> {
         match self {
             Self::None | Self::List(_) => Vec::new(),
-            Self::Substream(parents) => parents
-                .iter()
-                .flat_map(|parent| {
-                    let mut all = parent.stream.router.parents();
-                    all.push(&parent.stream);
-                    all
-                })
-                .collect(),
+            Self::Substream(parents) => parents.iter().map(|parent| &*parent.stream).collect(),
             Self::Product(routers) => routers.iter().flat_map(Self::parents).collect(),
             Self::Group(group) => group.inner.parents(),
         }
@@ -229,7 +222,7 @@ impl Parent {
             _ => Vec::new(),
         };
         let mut stream = Stream::build(&component.required("stream")?, None, templates)?;
-        stream.cached = stream.requester.use_cache != Some(false);
+        stream.share();
         Ok(Self {
             stream: Box::new(stream),
             key: key.split('/').map(str::to_owned).collect(),

@@ -11,6 +11,7 @@ use super::{
     Source,
     api::SliceRequest,
     cursor::Origin,
+    delegate::complete_without_cursor,
     partition::{MAX_PARTITIONS, Parent, Partition, Router, product, slice_value, too_many},
     read,
     slice::{Progress, Slice},
@@ -51,16 +52,24 @@ impl Source {
                 "a reprocessing run reads stored records, not the source",
             ));
         }
-        let known = match request.kind {
-            RunKind::Incremental => Known::of_partitions(&request.states),
-            _ => Known::default(),
+        let now = time::utc(request.now);
+        let states: &[(String, Value)] = match request.kind {
+            RunKind::Incremental => &request.states,
+            _ => &[],
+        };
+        let states = stream.still_good(states, &self.scope(), now)?;
+        let known = Known::of_partitions(states);
+        let stream = if states.is_empty() {
+            stream.without_state()
+        } else {
+            stream
         };
         let wanted = Wanted {
             kind: request.kind,
             known: &known,
             since: request.since.map(time::utc),
             record: request.record.as_deref(),
-            now: time::utc(request.now),
+            now,
             incremental_parents: false,
         };
         Ok(self.find(stream, &wanted).await?.slices)
@@ -79,6 +88,7 @@ impl Source {
                 partition: partition.values,
                 extra: partition.extra,
                 cursor: None,
+                first: stream.is_first,
                 record: None,
             };
             let key = slice.partition_key();
@@ -184,12 +194,16 @@ impl Source {
         found: &mut Found,
     ) -> Result<()> {
         let scope = self.plan_scope(wanted.now);
-        let stream = &parent.stream;
         let incremental = wanted.incremental_parents && parent.incremental;
         let known = if incremental {
-            wanted.known.of_parent(stream, &scope)?
+            wanted.known.of_parent(&parent.stream, &scope)?
         } else {
             Known::default()
+        };
+        let stream = if known.is_empty() {
+            parent.stream.without_state()
+        } else {
+            &parent.stream
         };
         let inner = Wanted {
             kind: RunKind::Full,
@@ -223,9 +237,15 @@ impl Source {
                 progress = next;
             }
         }
-        if let Some(mut tracker) = tracker {
-            tracker.finish(true, planned.parents);
-            parents.insert(stream.name.clone(), tracker.state());
+        if incremental {
+            let state = match tracker {
+                Some(mut tracker) => {
+                    tracker.finish(true, planned.parents);
+                    tracker.state()
+                }
+                None => complete_without_cursor(),
+            };
+            parents.insert(stream.name.clone(), state);
         }
         Ok(())
     }

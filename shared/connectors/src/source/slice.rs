@@ -18,6 +18,9 @@ pub struct Slice {
     pub extra: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Range>,
+    /// It is of the stream that is read while there is no state.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
     /// Only this record is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,

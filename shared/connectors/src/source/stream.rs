@@ -1,5 +1,7 @@
 //! A stream built from its component.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use sluice_core::{EntityType, Result};
 use url::Url;
@@ -8,6 +10,7 @@ use super::{
     api::StreamInfo,
     cursor::Cursor,
     decode::{CsvOptions, Decoder, XmlOptions},
+    delegate::{self, First},
     manifest::Component,
     migrate::StateMigration,
     paginate::Paginator,
@@ -39,6 +42,10 @@ pub struct Stream {
     pub schema: Value,
     /// Answers serve again within a sync.
     pub cached: bool,
+    /// What is read instead while there is no state.
+    pub first: Option<First>,
+    /// It is the `first` of another one.
+    pub is_first: bool,
 }
 
 /// How to find one record; our own settings.
@@ -58,9 +65,20 @@ impl Stream {
         templates: &mut Templates,
     ) -> Result<Self> {
         component.without_class()?;
-        if component.kind() != "DeclarativeStream" {
-            return Err(component.unsupported());
+        match component.kind() {
+            "DeclarativeStream" => Self::build_one(component, ours, templates),
+            "StateDelegatingStream" => delegate::build(component, ours, templates),
+            _ => Err(component.unsupported()),
         }
+    }
+
+    /// Builds a `DeclarativeStream`.
+    pub fn build_one(
+        component: &Component<'_>,
+        ours: Option<&Component<'_>>,
+        templates: &mut Templates,
+    ) -> Result<Self> {
+        component.without_class()?;
         let retriever = component.required("retriever")?;
         retriever.without_class()?;
         if retriever.kind() != "SimpleRetriever" {
@@ -115,6 +133,8 @@ impl Stream {
             drop_slice_options_on_pages: retriever
                 .flag("ignore_stream_slicer_parameters_on_paginated_requests"),
             single,
+            first: None,
+            is_first: false,
         })
     }
 
@@ -127,11 +147,34 @@ impl Stream {
         }
     }
 
+    /// It and the one it stands for without a state.
+    fn both(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.first.as_ref().map(|first| &*first.stream))
+    }
+
     /// Fixed addresses it calls, parents' included.
     pub fn fixed_urls(&self, urls: &mut Vec<Url>) {
-        self.requester.fixed_urls(urls);
-        for parent in self.router.parents() {
-            parent.requester.fixed_urls(urls);
+        for stream in self.both() {
+            stream.requester.fixed_urls(urls);
+            for parent in stream.router.parents() {
+                parent.fixed_urls(urls);
+            }
+        }
+    }
+
+    /// Names of the streams it is divided by, theirs included.
+    pub fn parents(&self, names: &mut HashSet<String>) {
+        for parent in self.both().flat_map(|stream| stream.router.parents()) {
+            names.insert(parent.name.clone());
+            parent.parents(names);
+        }
+    }
+
+    /// Others read it too: answers serve again within a sync, unless the manifest forbids it.
+    pub fn share(&mut self) {
+        self.cached |= self.requester.use_cache != Some(false);
+        if let Some(first) = &mut self.first {
+            first.stream.share();
         }
     }
 }

@@ -91,6 +91,10 @@ impl Known {
         self.own.push((partition, state));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.global.is_none()
+    }
+
     /// The state of a partition, and how much earlier than it reading starts.
     pub fn state(&self, key: &str) -> (Option<&Value>, TimeDelta) {
         let own = self

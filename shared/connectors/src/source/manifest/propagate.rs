@@ -47,6 +47,18 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
         "ParentStreamConfig",
     ),
     ("AddFields", "fields", "AddedFieldDefinition"),
+    // These are not in the reference runtime, which wants them written.
+    ("ConditionalStreams", "streams", "DeclarativeStream"),
+    (
+        "StateDelegatingStream",
+        "full_refresh_stream",
+        "DeclarativeStream",
+    ),
+    (
+        "StateDelegatingStream",
+        "incremental_stream",
+        "DeclarativeStream",
+    ),
 ];
 
 /// (parent type, field, type of a mapping with `class_name` and no `type`).

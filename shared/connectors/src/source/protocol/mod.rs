@@ -7,7 +7,7 @@
 
 mod message;
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use chrono::Utc;
 use futures::StreamExt as _;
@@ -22,6 +22,8 @@ pub use message::Message;
 
 use super::{
     Source,
+    delegate::complete_without_cursor,
+    load::manifest_of,
     partition::Router,
     plan::Wanted,
     read,
@@ -99,14 +101,14 @@ impl Source {
     /// # Errors
     /// Those of a manifest that cannot be read.
     pub fn spec_of(files: &ConnectorFiles) -> Result<Message> {
-        let manifest = super::manifest_of(files)?;
+        let manifest = manifest_of(files)?;
         Ok(Message::spec(manifest.get("spec").unwrap_or(&Value::Null)))
     }
 
     /// CATALOG: its streams. Refused streams are left out; [`Source::refusals`] names them.
     pub fn catalog_message(&self) -> Result<Message> {
         let mut streams = Vec::new();
-        for stream in self.streams.iter().flatten() {
+        for stream in self.streams.iter().flatten().map(Stream::without_state) {
             let mut entry = json!({
                 "name": stream.name,
                 "json_schema": stream.schema,
@@ -183,44 +185,52 @@ impl Source {
         Ok(complete)
     }
 
-    /// The state a request has for a stream, in a shape that is read.
-    fn given_state<'a>(&self, stream: &Stream, request: &'a ReadRequest) -> Result<Cow<'a, Value>> {
-        let Some(state) = request.states.get(&stream.name) else {
-            return Ok(Cow::Owned(Value::Null));
-        };
+    fn known(&self, stream: &Stream, state: &Value) -> Result<Known> {
         let migrated = match (&stream.migration, &stream.cursor) {
             (Some(migration), Some(cursor)) => migration.migrated(state, cursor, &self.scope())?,
             _ => None,
         };
-        Ok(migrated.map_or(Cow::Borrowed(state), Cow::Owned))
+        let partitioned = !matches!(stream.router, Router::None);
+        Ok(Known::of_state(
+            migrated.as_ref().unwrap_or(state),
+            partitioned,
+        ))
     }
 
     /// `false` when it failed. Errors are those of the output only.
     async fn read_stream(
         &self,
-        stream: &Stream,
+        declared: &Stream,
         request: &ReadRequest,
         out: &Out<'_>,
     ) -> Result<bool> {
-        let partitioned = !matches!(stream.router, Router::None);
-        let known = match self.given_state(stream, request) {
-            Ok(state) => Known::of_state(&state, partitioned),
+        let now = time::utc(request.now);
+        let given = request.states.get(&declared.name);
+        let chosen = match declared.for_state(given, &self.scope(), now) {
+            Ok(chosen) => chosen,
             Err(error) => {
-                out.send(Message::error(&stream.name, &error)).await?;
+                out.send(Message::error(&declared.name, &error)).await?;
                 return Ok(false);
             }
         };
-        let now = time::utc(request.now);
-        let wanted = Wanted {
-            kind: RunKind::Incremental,
-            known: &known,
-            since: None,
-            record: None,
-            now,
-            incremental_parents: true,
-        };
+        if chosen.outlived {
+            out.send(Message::state(&declared.name, json!({}))).await?;
+        }
+        let stream = chosen.stream;
         let scope = self.plan_scope(now);
         let begun = async {
+            let known = match chosen.state {
+                Some(state) => self.known(stream, state)?,
+                None => Known::default(),
+            };
+            let wanted = Wanted {
+                kind: RunKind::Incremental,
+                known: &known,
+                since: None,
+                record: None,
+                now,
+                incremental_parents: true,
+            };
             let tracker = Tracker::new(stream, &known, &scope)?;
             let planned = self.find(stream, &wanted).await?;
             let level = self.concurrency.level(&self.scope())?;
@@ -261,7 +271,7 @@ impl Source {
                 Some(tracker.state())
             }
             // Nothing tells where a stream without a cursor stopped, so only its end is told.
-            (None, _) => complete.then(|| json!({"__ab_no_cursor_state_message": true})),
+            (None, _) => complete.then(complete_without_cursor),
         };
         if let Some(state) = state {
             out.send(Message::state(&stream.name, state)).await?;

@@ -1,0 +1,171 @@
+//! From a connector's files and a connection's settings to a source.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use sluice_core::{EntityType, Error, Result, connector::ConnectorFiles, secret::SecretConfig};
+
+use super::{
+    Source,
+    api::StreamInfo,
+    auth::Tokens,
+    budget::Budget,
+    concurrency::Concurrency,
+    manifest::{self, Component},
+    patience::Patience,
+    settings::Rules,
+    spec,
+    stream::{self, Stream},
+    template::{Scope, Template, Templates, json},
+};
+use crate::http::HttpClient;
+
+impl Source {
+    /// Reads `manifest.yaml`, checks the settings against its `spec`, and builds every stream it
+    /// can; a stream with a component this engine does not know is refused when it is used.
+    ///
+    /// # Errors
+    /// `manifest_missing`, `manifest_yaml_invalid`, `manifest_invalid`, `manifest_reference_*`,
+    /// `setting_missing`, `setting_type_wrong`, `setting_invalid`; all of class Config.
+    pub fn load(
+        files: &ConnectorFiles,
+        connection: &str,
+        config: SecretConfig,
+        http: HttpClient,
+    ) -> Result<Self> {
+        Self::build(files, connection, &config, http).map_err(|error| error.connection(connection))
+    }
+
+    fn build(
+        files: &ConnectorFiles,
+        connection: &str,
+        config: &SecretConfig,
+        http: HttpClient,
+    ) -> Result<Self> {
+        let manifest = manifest_of(files)?;
+        let root = Component::new(&manifest, "manifest")?;
+        let mut templates = Templates::new();
+        let rules = Rules::build(root.child("spec")?.as_ref(), &mut templates)?;
+        let normalized = rules.normalize(config.expose(), &templates)?;
+        if let Some(specification) = manifest.pointer("/spec/connection_specification") {
+            spec::check(specification, &normalized.settings)?;
+        }
+        rules.validate(&normalized.settings, &templates)?;
+        let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
+            Some(ours) => Component::new(ours, "metadata.sluice")?.children("streams")?,
+            None => Vec::new(),
+        };
+        let config = json::of(&normalized.settings);
+        let components = declared(&root, &mut templates, |condition, templates| {
+            condition.truth(&Scope::new(templates, &config))
+        })?;
+        let mut infos = Vec::new();
+        let mut streams = Vec::new();
+        for component in in_order(&components, &ours) {
+            let name = stream::name_of(component);
+            let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
+            let stream = Stream::build(component, settings, &mut templates);
+            infos.push(match &stream {
+                Ok(stream) => stream.info(),
+                Err(_) => StreamInfo {
+                    name,
+                    entity_type: settings
+                        .and_then(|ours| ours.text("entity_type"))
+                        .map(EntityType::from),
+                    primary_key: Vec::new(),
+                    incremental: false,
+                },
+            });
+            streams.push(stream);
+        }
+        let mut addresses = Vec::new();
+        let mut shared: HashSet<String> = HashSet::new();
+        for stream in streams.iter().flatten() {
+            stream.fixed_urls(&mut addresses);
+            stream.parents(&mut shared);
+        }
+        for stream in streams.iter_mut().flatten() {
+            if shared.contains(&stream.name) {
+                stream.share();
+            }
+        }
+        let budget = root
+            .child("api_budget")?
+            .map(|budget| Budget::build(&budget, &mut templates))
+            .transpose()?;
+        let concurrency = Concurrency::build(root.child("concurrency_level")?, &mut templates)?;
+        let check = match manifest.pointer("/check/stream_names") {
+            Some(Value::Array(names)) => names
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            connection: connection.to_owned(),
+            config,
+            settings: SecretConfig::new(normalized.settings),
+            migrated: normalized.migrated.map(SecretConfig::new),
+            http: http.allowing(&addresses),
+            templates,
+            infos,
+            streams,
+            check,
+            concurrency,
+            budget,
+            tokens: Tokens::default(),
+            cache: None,
+            patience: Patience::default(),
+            keeper: None,
+        })
+    }
+}
+
+/// The manifest with references, types and parameters in their places.
+pub(super) fn manifest_of(files: &ConnectorFiles) -> Result<Value> {
+    let text = files.get("manifest.yaml").ok_or_else(|| {
+        Error::config(
+            "manifest_missing",
+            format!("the connector `{}` has no manifest.yaml", files.name),
+        )
+    })?;
+    manifest::load(text)
+}
+
+/// The manifest's streams; of `ConditionalStreams` those whose condition holds.
+pub(super) fn declared<'m>(
+    root: &Component<'m>,
+    templates: &mut Templates,
+    holds: impl Fn(&Template, &Templates) -> Result<bool>,
+) -> Result<Vec<Component<'m>>> {
+    let mut all = Vec::new();
+    for component in root.children("streams")? {
+        if component.kind() != "ConditionalStreams" {
+            all.push(component);
+            continue;
+        }
+        let condition = component
+            .template("condition", templates)?
+            .ok_or_else(|| component.invalid("condition", "is missing"))?;
+        if holds(&condition, templates)? {
+            all.extend(component.children("streams")?);
+        }
+    }
+    Ok(all)
+}
+
+/// The manifest's streams, those with settings of ours first and in that order.
+fn in_order<'a, 'm>(
+    components: &'a [Component<'m>],
+    ours: &[Component<'m>],
+) -> Vec<&'a Component<'m>> {
+    let mut ordered: Vec<&Component<'m>> = components.iter().collect();
+    ordered.sort_by_key(|component| {
+        let name = stream::name_of(component);
+        ours.iter()
+            .position(|ours| ours.text("name") == Some(&name))
+            .unwrap_or(usize::MAX)
+    });
+    ordered
+}
