@@ -115,21 +115,21 @@ pub(crate) async fn pause(tries: u32) {
 
 /// Runs a body in a transaction and commits it. The body is an expression of type
 /// `Result<T, Failure>` that may be evaluated several times; it gets the connection.
-///
-/// A macro and not a function: the future of a closure that borrows the transaction could not be
-/// shown to be `Send`.
 macro_rules! transaction {
     ($pool:expr, $connection:ident => $body:expr) => {{
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome: Result<_, $crate::error::Failure> = async {
-                let mut transaction = $pool.begin().await?;
-                let $connection = &mut *transaction;
-                let value = $body?;
-                transaction.commit().await?;
-                Ok(value)
-            }
+            let outcome: Result<_, $crate::error::Failure> = $crate::pool::answered!($pool, held => {
+                async {
+                    let mut transaction = sqlx::Connection::begin(held).await?;
+                    let $connection = &mut *transaction;
+                    let value = $body?;
+                    transaction.commit().await?;
+                    Ok(value)
+                }
+                .await
+            })
             .await;
             match outcome {
                 Ok(value) => break Ok(value),

@@ -12,6 +12,7 @@ mod error;
 mod fleet;
 mod look;
 mod master;
+mod pool;
 mod run;
 mod store;
 mod task;
@@ -19,10 +20,9 @@ mod task;
 use std::{str::FromStr, time::Duration};
 
 use sluice_core::{Error, Result};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use pool::Pool;
 
 /// How a process shares its connections to PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct PoolSettings {
     /// A method that finds no free connection for this long fails. Default 30 s.
     pub acquire_timeout: Duration,
     /// PostgreSQL cancels a statement that takes longer, so that a stuck one cannot hold locks
-    /// for ever. Default 60 s.
+    /// for ever; a connection that is silent for 5 s longer is given up. Default 60 s.
     pub statement_timeout: Duration,
 }
 
@@ -52,9 +52,9 @@ impl Default for PoolSettings {
 /// [`TaskStore`]: sluice_store::TaskStore
 #[derive(Debug, Clone)]
 pub struct PostgresSql {
-    pool: PgPool,
+    pool: Pool,
     /// For [`FleetStore`](sluice_store::FleetStore): calls must not wait behind batches.
-    fleet: PgPool,
+    fleet: Pool,
 }
 
 /// Connections for what the fleet agrees on: one in use, one for the next connection's turn.
@@ -105,7 +105,10 @@ impl PostgresSql {
             .connect_with(options)
             .await
             .map_err(error::failed)?;
-        Ok(Self { pool, fleet })
+        Ok(Self {
+            pool: Pool::new(pool, settings.statement_timeout),
+            fleet: Pool::new(fleet, FLEET_TIMEOUT),
+        })
     }
 
     /// Waits until every connection is closed.

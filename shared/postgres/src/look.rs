@@ -3,15 +3,16 @@
 use serde_json::Value;
 use sluice_core::{ConnectionId, OrganizationId, Result, task::TaskState};
 use sluice_store::task::{OutboundChange, StreamState, TargetSummary};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{count, word},
     error::{Failure, failed, transaction},
+    pool::Pool,
 };
 
 pub(crate) async fn stream_states(
-    pool: &PgPool,
+    pool: &Pool,
     connection: ConnectionId,
     stream: &str,
 ) -> Result<Vec<StreamState>> {
@@ -40,7 +41,7 @@ pub(crate) async fn stream_states(
 /// everything is read again, which readers must bear anyway. The limit stands before the join, so
 /// that a page costs a page and not everything behind the cursor.
 pub(crate) async fn outbound_changes(
-    pool: &PgPool,
+    pool: &Pool,
     after: i64,
     limit: u32,
 ) -> Result<Vec<OutboundChange>> {
@@ -80,7 +81,7 @@ pub(crate) async fn outbound_changes(
         .collect()
 }
 
-pub(crate) async fn reader_cursor(pool: &PgPool, reader: &str) -> Result<i64> {
+pub(crate) async fn reader_cursor(pool: &Pool, reader: &str) -> Result<i64> {
     let cursor = sqlx::query_scalar!(
         "select cursor from reader_cursors where reader = $1",
         reader
@@ -91,7 +92,7 @@ pub(crate) async fn reader_cursor(pool: &PgPool, reader: &str) -> Result<i64> {
     Ok(cursor.unwrap_or_default())
 }
 
-pub(crate) async fn save_reader_cursor(pool: &PgPool, reader: &str, cursor: i64) -> Result<()> {
+pub(crate) async fn save_reader_cursor(pool: &Pool, reader: &str, cursor: i64) -> Result<()> {
     sqlx::query!(
         "insert into reader_cursors (reader, cursor) values ($1, $2)
         on conflict (reader) do update set cursor = excluded.cursor",
@@ -105,7 +106,7 @@ pub(crate) async fn save_reader_cursor(pool: &PgPool, reader: &str, cursor: i64)
 }
 
 pub(crate) async fn target_summary(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
 ) -> Result<Vec<TargetSummary>> {
     transaction!(pool, connection => target_summary_once(connection, organization).await)

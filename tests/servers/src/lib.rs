@@ -191,8 +191,12 @@ impl Servers {
     ///
     /// # Errors
     /// When RabbitMQ was not started here, or refuses.
-    pub fn rabbitmqctl(&mut self, arguments: &[&str]) -> Outcome<String> {
-        let server = self.server(RABBITMQ)?;
+    pub fn rabbitmqctl(&self, arguments: &[&str]) -> Outcome<String> {
+        let server = self
+            .running
+            .iter()
+            .find(|server| Some(server.name) == server_of(RABBITMQ))
+            .ok_or("RabbitMQ was not started here")?;
         process::output(rabbitmq::control(&server.command).args(arguments))
     }
 

@@ -4,26 +4,20 @@ use sluice_core::{ConnectionId, OrganizationId, Result};
 use sluice_store::dead_letter::{
     DeadLetterFilter, DeadLetterGroup, GROUPS, LETTERS_GROUPED, OpenDeadLetters,
 };
-use sqlx::PgPool;
 
 use super::select;
 use crate::{
     convert::{class, count},
-    error::{Failure, failed},
+    error::{failed, transaction},
+    pool::Pool,
 };
 
-pub(super) async fn groups(
-    pool: &PgPool,
-    filter: &DeadLetterFilter,
-) -> Result<Vec<DeadLetterGroup>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
+pub(super) async fn groups(pool: &Pool, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterGroup>> {
     let all = DeadLetterFilter {
         after: None,
         ..filter.clone()
     };
-    let ids = select(&mut connection, &all, LETTERS_GROUPED)
-        .await
-        .map_err(Failure::into_error)?;
+    let ids = transaction!(pool, connection => select(connection, &all, LETTERS_GROUPED).await)?;
     let rows = sqlx::query!(
         r#"with grouped as (
             select d.fingerprint, d.target, d.error_class, d.error_code, count(*) as letters,
@@ -40,7 +34,7 @@ pub(super) async fn groups(
         &ids,
         i64::from(GROUPS),
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(pool)
     .await
     .map_err(failed)?;
     rows.into_iter()
@@ -59,7 +53,7 @@ pub(super) async fn groups(
         .collect()
 }
 
-pub(super) async fn open(pool: &PgPool) -> Result<Vec<OpenDeadLetters>> {
+pub(super) async fn open(pool: &Pool) -> Result<Vec<OpenDeadLetters>> {
     let rows = sqlx::query!(
         r#"select organization_id, connection_id, error_class, count(*) as "letters!"
         from dead_letters where state = 'open'

@@ -5,13 +5,14 @@ use sluice_store::{
     dead_letter::{DeadLetterFilter, DeadLetterState},
     replay::{self, ItemOutcome, Standing},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{log, select};
 use crate::{
     convert::word,
     error::{Failure, transaction},
     master::{lock, status},
+    pool::Pool,
 };
 
 /// An edit, and the version it stands for.
@@ -144,7 +145,7 @@ pub(super) async fn put_back(
 
 /// See [`sluice_store::dead_letter::DeadLetterStore::replay_moved`].
 pub(super) async fn replay_moved(
-    pool: &PgPool,
+    pool: &Pool,
     connection_id: ConnectionId,
     moved: &[DeadLetterRef],
     actor: &str,
@@ -203,7 +204,7 @@ pub(super) fn replayed(outcomes: &[(i64, ItemOutcome)]) -> u64 {
 }
 
 pub(super) async fn discard(
-    pool: &PgPool,
+    pool: &Pool,
     filter: &DeadLetterFilter,
     actor: &str,
     reason: &str,

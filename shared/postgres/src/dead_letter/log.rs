@@ -2,9 +2,12 @@
 
 use sluice_core::{OrganizationId, Result};
 use sluice_store::dead_letter::Change;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
-use crate::error::{Failure, failed};
+use crate::{
+    error::{Failure, failed},
+    pool::Pool,
+};
 
 /// Adds an entry, in the transaction of the change itself.
 pub(crate) async fn write(
@@ -28,7 +31,7 @@ pub(crate) async fn write(
 }
 
 pub(super) async fn read(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     after: Option<i64>,
     limit: u32,

@@ -6,15 +6,15 @@ use sluice_core::{
     task::TaskKind,
 };
 use sluice_store::dead_letter::{Mirrored, UnmirroredDeadLetter};
-use sqlx::PgPool;
 
 use crate::{
     convert::{count, priority},
     error::failed,
+    pool::Pool,
 };
 
 /// A dead letter that is no longer open needs no reference.
-pub(crate) async fn unmirrored(pool: &PgPool, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
+pub(crate) async fn unmirrored(pool: &Pool, limit: u32) -> Result<Vec<UnmirroredDeadLetter>> {
     let rows = sqlx::query!(
         "select d.id, q.id as task_id, q.organization_id, q.connection_id, q.priority,
             q.traceparent, d.last_date
@@ -46,7 +46,7 @@ pub(crate) async fn unmirrored(pool: &PgPool, limit: u32) -> Result<Vec<Unmirror
         .collect()
 }
 
-pub(crate) async fn mark(pool: &PgPool, ids: &[i64]) -> Result<()> {
+pub(crate) async fn mark(pool: &Pool, ids: &[i64]) -> Result<()> {
     sqlx::query!(
         "update dead_letters set mirrored = true where id = any($1::bigint[])",
         ids,
@@ -57,7 +57,7 @@ pub(crate) async fn mark(pool: &PgPool, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn mirrored(pool: &PgPool) -> Result<Vec<Mirrored>> {
+pub(crate) async fn mirrored(pool: &Pool) -> Result<Vec<Mirrored>> {
     let rows = sqlx::query!(
         r#"select connection_id, count(*) filter (where state = 'open') as "open!",
             count(*) filter (where state <> 'open') as "closed!"
@@ -77,7 +77,7 @@ pub(crate) async fn mirrored(pool: &PgPool) -> Result<Vec<Mirrored>> {
         .collect()
 }
 
-pub(crate) async fn forget(pool: &PgPool, connection: ConnectionId) -> Result<()> {
+pub(crate) async fn forget(pool: &Pool, connection: ConnectionId) -> Result<()> {
     sqlx::query!(
         "update dead_letters set mirrored = false where mirrored and connection_id = $1",
         connection.0,

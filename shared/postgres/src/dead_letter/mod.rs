@@ -16,11 +16,12 @@ use sluice_core::{
 use sluice_store::dead_letter::{
     DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, DeadLetterState, PayloadEdit,
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{class, count, word},
-    error::{Failure, failed},
+    error::{Failure, transaction},
+    pool::Pool,
     task::attempts,
 };
 
@@ -137,16 +138,13 @@ async fn load(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadLett
         .collect::<Result<_>>()?)
 }
 
-pub(crate) async fn list(pool: &PgPool, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
+pub(crate) async fn list(pool: &Pool, filter: &DeadLetterFilter) -> Result<DeadLetterPage> {
     let limit = filter.limit.clamp(1, PAGE);
-    // One more than asked for tells whether there is a next page.
-    let ids = select(&mut connection, filter, limit + 1)
-        .await
-        .map_err(Failure::into_error)?;
-    let mut items = load(&mut connection, &ids)
-        .await
-        .map_err(Failure::into_error)?;
+    let mut items = transaction!(pool, connection => {
+        // One more than asked for tells whether there is a next page.
+        let ids = select(&mut *connection, filter, limit + 1).await?;
+        load(connection, &ids).await
+    })?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = items.last().map(|letter| letter.id).filter(|_| more);
@@ -154,23 +152,24 @@ pub(crate) async fn list(pool: &PgPool, filter: &DeadLetterFilter) -> Result<Dea
 }
 
 pub(crate) async fn detail(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: i64,
 ) -> Result<Option<DeadLetterDetail>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
+    transaction!(pool, connection => detail_once(connection, organization, id).await)
+}
+
+async fn detail_once(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+    id: i64,
+) -> Result<Option<DeadLetterDetail>, Failure> {
     let filter = DeadLetterFilter {
         ids: vec![id],
         ..DeadLetterFilter::all(organization)
     };
-    let ids = select(&mut connection, &filter, 1)
-        .await
-        .map_err(Failure::into_error)?;
-    let letter = load(&mut connection, &ids)
-        .await
-        .map_err(Failure::into_error)?
-        .pop();
-    let Some(letter) = letter else {
+    let ids = select(&mut *connection, &filter, 1).await?;
+    let Some(letter) = load(&mut *connection, &ids).await?.pop() else {
         return Ok(None);
     };
     let data = sqlx::query_scalar!(
@@ -180,22 +179,14 @@ pub(crate) async fn detail(
         letter.version,
     )
     .fetch_optional(&mut *connection)
-    .await
-    .map_err(failed)?;
+    .await?;
     let task = letter.task_id.0;
-    let attempts = attempts::of_tasks(&mut connection, &[task])
-        .await
-        .map_err(Failure::into_error)?
-        .remove(&task)
-        .unwrap_or_default();
-    let edits = edits(&mut connection, letter.id)
-        .await
-        .map_err(Failure::into_error)?;
+    let mut attempts = attempts::of_tasks(&mut *connection, &[task]).await?;
     Ok(Some(DeadLetterDetail {
+        edits: edits(connection, letter.id).await?,
         letter,
         data: data.unwrap_or_default(),
-        edits,
-        attempts,
+        attempts: attempts.remove(&task).unwrap_or_default(),
     }))
 }
 

@@ -9,7 +9,7 @@ use sluice_store::{
         ReplayQuery, ReplayState, StartedReplay,
     },
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{
     PAGE,
@@ -19,9 +19,10 @@ use super::{
 use crate::{
     convert::{big, count, int, seconds, to_json, word},
     error::{Failure, failed, transaction},
+    pool::Pool,
 };
 
-pub(super) async fn start(pool: &PgPool, new: &NewReplay) -> Result<StartedReplay> {
+pub(super) async fn start(pool: &Pool, new: &NewReplay) -> Result<StartedReplay> {
     transaction!(pool, connection => start_once(connection, new).await)
 }
 
@@ -135,27 +136,28 @@ async fn edit(
     Ok(Some(id))
 }
 
-pub(super) async fn preview(pool: &PgPool, filter: &DeadLetterFilter) -> Result<ReplayPreview> {
-    let mut preview = ReplayPreview::default();
+pub(super) async fn preview(pool: &Pool, filter: &DeadLetterFilter) -> Result<ReplayPreview> {
     let Some(filter) = filter.open() else {
-        return Ok(preview);
+        return Ok(ReplayPreview::default());
     };
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let letters = select(&mut connection, &filter, filter.limit)
-        .await
-        .map_err(Failure::into_error)?;
+    transaction!(pool, connection => preview_once(connection, &filter).await)
+}
+
+async fn preview_once(
+    connection: &mut PgConnection,
+    filter: &DeadLetterFilter,
+) -> Result<ReplayPreview, Failure> {
+    let mut preview = ReplayPreview::default();
+    let letters = select(&mut *connection, filter, filter.limit).await?;
     for page in letters.chunks(PAGE as usize) {
-        let looked = handle::look(&mut connection, page, None)
-            .await
-            .map_err(Failure::into_error)?;
-        for one in looked {
+        for one in handle::look(&mut *connection, page, None).await? {
             preview.count(one.outcome);
         }
     }
     Ok(preview)
 }
 
-pub(super) async fn work(pool: &PgPool, most: u32) -> Result<Option<u64>> {
+pub(super) async fn work(pool: &Pool, most: u32) -> Result<Option<u64>> {
     transaction!(pool, connection => work_once(connection, most).await)
 }
 
@@ -242,11 +244,8 @@ async fn due(connection: &mut PgConnection) -> Result<Option<Due>, Failure> {
     }))
 }
 
-pub(super) async fn list(pool: &PgPool, query: &ReplayQuery) -> Result<Vec<Replay>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    find(&mut connection, query, None)
-        .await
-        .map_err(Failure::into_error)
+pub(super) async fn list(pool: &Pool, query: &ReplayQuery) -> Result<Vec<Replay>> {
+    transaction!(pool, connection => find(connection, query, None).await)
 }
 
 async fn one(
@@ -305,15 +304,12 @@ async fn find(
 }
 
 pub(super) async fn detail(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: i64,
 ) -> Result<Option<ReplayDetail>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let replay = one(&mut connection, organization, id)
-        .await
-        .map_err(Failure::into_error)?;
-    let Some(replay) = replay else {
+    let found = transaction!(pool, connection => one(connection, organization, id).await)?;
+    let Some(replay) = found else {
         return Ok(None);
     };
     let rows = sqlx::query!(
@@ -322,7 +318,7 @@ pub(super) async fn detail(
         where i.replay_id = $1 group by i.outcome, d.state"#,
         id,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(pool)
     .await
     .map_err(failed)?;
     let counts = rows
@@ -340,7 +336,7 @@ pub(super) async fn detail(
 }
 
 pub(super) async fn change(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: i64,
     to: ReplayState,

@@ -7,12 +7,15 @@ use sluice_store::{
     master::{Applied, ApplyBatch},
     plan::{self, Decided},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{read, status, wants, write};
-use crate::error::{Failure, transaction};
+use crate::{
+    error::{Failure, transaction},
+    pool::Pool,
+};
 
-pub(crate) async fn apply(pool: &PgPool, batch: &ApplyBatch) -> Result<Vec<Applied>> {
+pub(crate) async fn apply(pool: &Pool, batch: &ApplyBatch) -> Result<Vec<Applied>> {
     plan::check(batch)?;
     transaction!(pool, connection => apply_once(connection, batch).await)
 }

@@ -7,14 +7,15 @@ use sluice_core::{
     ConnectionId, Error, OrganizationId, Result,
     catalogue::{Catalogue, CatalogueSpec, Connection, Flow, OrganizationSpec},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{from_json, to_json},
     error::{Failure, failed, transaction},
+    pool::Pool,
 };
 
-pub(crate) async fn register(pool: &PgPool, spec: &CatalogueSpec) -> Result<Catalogue> {
+pub(crate) async fn register(pool: &Pool, spec: &CatalogueSpec) -> Result<Catalogue> {
     transaction!(pool, connection => register_once(connection, spec).await)?;
     load(pool).await
 }
@@ -177,7 +178,7 @@ async fn flows(
     Ok(())
 }
 
-pub(crate) async fn load(pool: &PgPool) -> Result<Catalogue> {
+pub(crate) async fn load(pool: &Pool) -> Result<Catalogue> {
     let organizations = sqlx::query!("select id, slug, name from organizations order by id")
         .fetch_all(pool)
         .await

@@ -3,18 +3,18 @@
 use sluice_core::{Error, Result};
 use sluice_store::master::MigrationStatus;
 use sqlx::{
-    PgPool, Row,
+    Row,
     migrate::{Migrate, MigrateError, Migrator},
     postgres::PgConnection,
 };
 
-use crate::error::failed;
+use crate::{error::failed, pool::Pool};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
 
 /// Applies what is missing. An advisory lock of the session makes replicas take turns, so that each
 /// migration is applied, and counted, once.
-pub(crate) async fn migrate(pool: &PgPool) -> Result<usize> {
+pub(crate) async fn migrate(pool: &Pool) -> Result<usize> {
     // Closed afterwards whatever happens, since closing releases the session's locks.
     let mut connection = pool.acquire().await.map_err(failed)?.detach();
     connection.lock().await.map_err(refused)?;
@@ -28,7 +28,7 @@ pub(crate) async fn migrate(pool: &PgPool) -> Result<usize> {
     Ok(after.saturating_sub(before))
 }
 
-pub(crate) async fn status(pool: &PgPool) -> Result<Vec<MigrationStatus>> {
+pub(crate) async fn status(pool: &Pool) -> Result<Vec<MigrationStatus>> {
     let mut connection = pool.acquire().await.map_err(failed)?;
     let applied = applied(&mut connection).await?;
     Ok(MIGRATOR

@@ -8,11 +8,12 @@ use sluice_core::{
 use sluice_store::master::{
     Link, MasterQuery, MasterRecord, PushStatus, RecordHistory, SyncStatus, Version,
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{count, from_json, hash, hash_option, unreadable, word},
     error::{Failure, failed, transaction},
+    pool::Pool,
     task::attempts,
 };
 
@@ -64,7 +65,7 @@ impl Row {
     }
 }
 
-pub(crate) async fn records(pool: &PgPool, query: &MasterQuery) -> Result<Vec<MasterRecord>> {
+pub(crate) async fn records(pool: &Pool, query: &MasterQuery) -> Result<Vec<MasterRecord>> {
     let limit = query.limit.clamp(1, 1_000) as i64;
     let rows = sqlx::query_as!(
         Row,
@@ -94,7 +95,7 @@ pub(crate) async fn records(pool: &PgPool, query: &MasterQuery) -> Result<Vec<Ma
 }
 
 pub(crate) async fn history(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     entity_type: &EntityType,
     entity_id: &str,

@@ -7,19 +7,18 @@ use sluice_core::{
     run::{RunState, ending},
 };
 use sluice_store::run::{Run, StepState};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{change::write_state, log, open_step, read};
 use crate::{
     convert::count,
     error::{Failure, failed, transaction},
+    pool::Pool,
 };
 
 /// Looks first without locks, because mostly there is nothing to do.
-pub(crate) async fn advance(pool: &PgPool) -> Result<Vec<Run>> {
-    let mut reader = pool.acquire().await.map_err(failed)?;
-    let ready = ready(&mut reader).await.map_err(Failure::into_error)?;
-    drop(reader);
+pub(crate) async fn advance(pool: &Pool) -> Result<Vec<Run>> {
+    let ready = ready(pool).await.map_err(failed)?;
     if ready.is_empty() {
         return Ok(Vec::new());
     }
@@ -27,8 +26,8 @@ pub(crate) async fn advance(pool: &PgPool) -> Result<Vec<Run>> {
 }
 
 /// Runs that are queued, or have a running step without an open task.
-async fn ready(connection: &mut PgConnection) -> Result<Vec<i64>, Failure> {
-    Ok(sqlx::query_scalar!(
+async fn ready(pool: &Pool) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
         "select r.id from sync_orchestration r
         where r.state = 'queued'
             or (r.state = 'running' and exists (
@@ -38,8 +37,8 @@ async fn ready(connection: &mut PgConnection) -> Result<Vec<i64>, Failure> {
                         and q.state in ('pending', 'staged', 'running', 'waiting'))))
         order by r.id"
     )
-    .fetch_all(connection)
-    .await?)
+    .fetch_all(pool)
+    .await
 }
 
 /// Locks them, leaving out those that another orchestrator advances, and looks again.

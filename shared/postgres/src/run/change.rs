@@ -2,13 +2,16 @@
 
 use sluice_core::{Error, ErrorClass, OrganizationId, Result, RunId, run::RunState};
 use sluice_store::run::Run;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{check_room, lock_organization, log, read};
-use crate::error::{Failure, transaction};
+use crate::{
+    error::{Failure, transaction},
+    pool::Pool,
+};
 
 pub(crate) async fn change(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: RunId,
     to: RunState,

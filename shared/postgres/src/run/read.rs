@@ -5,11 +5,12 @@ use sluice_core::{
     run::{RunCounts, RunKind, RunState},
 };
 use sluice_store::run::{Activity, Run, RunDetail, RunQuery, RunStep, StepState};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{count, word},
-    error::{Failure, failed},
+    error::{Failure, failed, transaction},
+    pool::Pool,
 };
 
 /// Entries of the log that a detail shows, the newest ones.
@@ -140,35 +141,40 @@ pub(super) async fn one(
     Ok(select(connection, selection).await?.pop())
 }
 
-pub(crate) async fn list(pool: &PgPool, query: &RunQuery) -> Result<Vec<Run>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let selection = Selection {
-        organization: Some(query.organization_id),
-        ids: None,
-        flow: query.flow.as_deref(),
-        state: query.state,
-        below: query.after,
-        limit: Some(query.limit.into()),
-    };
-    select(&mut connection, selection)
-        .await
-        .map_err(Failure::into_error)
+pub(crate) async fn list(pool: &Pool, query: &RunQuery) -> Result<Vec<Run>> {
+    transaction!(pool, connection => {
+        let selection = Selection {
+            organization: Some(query.organization_id),
+            ids: None,
+            flow: query.flow.as_deref(),
+            state: query.state,
+            below: query.after,
+            limit: Some(query.limit.into()),
+        };
+        select(connection, selection).await
+    })
 }
 
 pub(crate) async fn detail(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: RunId,
 ) -> Result<Option<RunDetail>> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let run = one(&mut connection, organization, id)
-        .await
-        .map_err(Failure::into_error)?;
-    let Some(run) = run else { return Ok(None) };
+    transaction!(pool, connection => detail_once(connection, organization, id).await)
+}
+
+async fn detail_once(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+    id: RunId,
+) -> Result<Option<RunDetail>, Failure> {
+    let Some(run) = one(&mut *connection, organization, id).await? else {
+        return Ok(None);
+    };
     Ok(Some(RunDetail {
         run,
-        steps: steps(&mut connection, id).await?,
-        activity: activity(&mut connection, id).await?,
+        steps: steps(&mut *connection, id).await?,
+        activity: activity(connection, id).await?,
     }))
 }
 

@@ -2,15 +2,16 @@
 
 use sluice_core::{Error, ErrorClass, Result, RunId};
 use sluice_store::run::{NewRun, StartedRun};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{check_room, lock_organization, log, open_step};
 use crate::{
     convert::int,
     error::{Failure, transaction},
+    pool::Pool,
 };
 
-pub(crate) async fn start(pool: &PgPool, new: &NewRun) -> Result<StartedRun> {
+pub(crate) async fn start(pool: &Pool, new: &NewRun) -> Result<StartedRun> {
     if new.streams.is_empty() {
         return Err(Error::validation(
             "run_without_streams",

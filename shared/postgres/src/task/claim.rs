@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sluice_core::{ConnectionId, MasterId, OrganizationId, Result, TaskId, record::RecordRef};
 use sluice_store::task::{Claim, Claimed, Lease, ParentLink, PushTask, TargetLink};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     convert::{count, duration, from_json, hash_option, priority, seconds},
     error::{Failure, transaction},
     master::status,
+    pool::Pool,
 };
 
 /// Two statements: lease what is free, read what is needed to send it. An intent that is still
 /// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
 /// delivery (promise O1). A third one finds out whether what was left out are suspects.
-pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Claimed<PushTask>> {
+pub(crate) async fn claim(pool: &Pool, claim: &Claim) -> Result<Claimed<PushTask>> {
     if claim.ids.is_empty() {
         return Ok(Claimed {
             tasks: Vec::new(),

@@ -6,17 +6,18 @@ use sluice_store::{
     outcome::{fatal_attempt, worker_died},
     task::{Lease, PushNext, PushSettlement},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::settle::settle_once;
 use crate::{
     convert::{count, int, seconds},
     error::{Failure, transaction},
+    pool::Pool,
 };
 
 /// Frees tasks whose lease ran out, or gives them up; returns how many there were, and how many
 /// of them were given up.
-pub(crate) async fn heal(pool: &PgPool, limit: i64) -> Result<(u64, u64)> {
+pub(crate) async fn heal(pool: &Pool, limit: i64) -> Result<(u64, u64)> {
     transaction!(pool, connection => heal_once(connection, limit).await)
 }
 

@@ -13,16 +13,17 @@ use sluice_store::{
     },
     task::Lease,
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::settle::settle_once;
 use crate::{
     convert::{count, seconds, word},
     error::{Failure, failed, transaction},
     master::lock,
+    pool::Pool,
 };
 
-pub(crate) async fn blockers(pool: &PgPool, query: &BlockerQuery) -> Result<Vec<Blocker>> {
+pub(crate) async fn blockers(pool: &Pool, query: &BlockerQuery) -> Result<Vec<Blocker>> {
     let rows = sqlx::query!(
         r#"with most as materialized (
             select q.connection_id, q.blocked_on, count(*) as waiting,
@@ -74,7 +75,7 @@ pub(crate) async fn blockers(pool: &PgPool, query: &BlockerQuery) -> Result<Vec<
         .collect()
 }
 
-pub(crate) async fn totals(pool: &PgPool) -> Result<Vec<BlockedTotal>> {
+pub(crate) async fn totals(pool: &Pool) -> Result<Vec<BlockedTotal>> {
     let rows = sqlx::query!(
         r#"select connection_id, count(*) as "count!", min(modified_date) as "oldest!"
         from sync_queue where blocked_on is not null and state = 'waiting'
@@ -94,7 +95,7 @@ pub(crate) async fn totals(pool: &PgPool) -> Result<Vec<BlockedTotal>> {
         .collect()
 }
 
-pub(crate) async fn look(pool: &PgPool, look: &BlockedLook) -> Result<BlockedFound> {
+pub(crate) async fn look(pool: &Pool, look: &BlockedLook) -> Result<BlockedFound> {
     transaction!(pool, connection => look_once(connection, look).await)
 }
 

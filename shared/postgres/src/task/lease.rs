@@ -4,12 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use sluice_core::Result;
 use sluice_store::task::Lease;
-use sqlx::PgPool;
 
-use crate::{convert::seconds, error::failed};
+use crate::{convert::seconds, error::failed, pool::Pool};
 
 /// A lease that ran out but was taken by nobody still counts as held: nobody else can have begun.
-pub(crate) async fn renew(pool: &PgPool, leases: &[Lease], by: Duration) -> Result<Vec<bool>> {
+pub(crate) async fn renew(pool: &Pool, leases: &[Lease], by: Duration) -> Result<Vec<bool>> {
     let ids: Vec<i64> = leases.iter().map(|lease| lease.task_id.0).collect();
     let epochs: Vec<i64> = leases.iter().map(|lease| lease.epoch).collect();
     let rows = sqlx::query!(

@@ -15,7 +15,7 @@ use sluice_store::{
         StreamState,
     },
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{
     attempts::{self, NewAttempt},
@@ -24,9 +24,10 @@ use super::{
 use crate::{
     convert::{big, count, duration, from_json, seconds, to_json, word},
     error::{Failure, transaction},
+    pool::Pool,
 };
 
-pub(crate) async fn claim(pool: &PgPool, claim: &Claim) -> Result<Claimed<PullTask>> {
+pub(crate) async fn claim(pool: &Pool, claim: &Claim) -> Result<Claimed<PullTask>> {
     transaction!(pool, connection => claim_once(connection, claim).await)
 }
 
@@ -138,7 +139,7 @@ async fn hold(connection: &mut PgConnection, lease: Lease) -> Result<Option<Held
     }))
 }
 
-pub(crate) async fn checkpoint(pool: &PgPool, checkpoint: &Checkpoint) -> Result<bool> {
+pub(crate) async fn checkpoint(pool: &Pool, checkpoint: &Checkpoint) -> Result<bool> {
     transaction!(pool, connection => checkpoint_once(connection, checkpoint).await)
 }
 
@@ -166,7 +167,7 @@ async fn checkpoint_once(
     Ok(held.running())
 }
 
-pub(crate) async fn settle(pool: &PgPool, settlement: &PullSettlement) -> Result<bool> {
+pub(crate) async fn settle(pool: &Pool, settlement: &PullSettlement) -> Result<bool> {
     transaction!(pool, connection => settle_once(connection, settlement).await)
 }
 

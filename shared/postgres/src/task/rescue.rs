@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use sluice_core::Result;
 use sluice_store::task::{RescueSettings, Rescued};
-use sqlx::PgPool;
 
 use super::crash;
-use crate::{convert::seconds, error::failed};
+use crate::{convert::seconds, error::failed, pool::Pool};
 
 /// Four looks, each limited, each on an index of its own, each a transaction. Rows in the
 /// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
 /// the next claim sees it. `clock_timestamp()` moves within a statement, so no index could be
 /// searched with it.
-pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<Rescued> {
+pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Rescued> {
     let limit = i64::from(settings.limit);
     let due = sqlx::query!(
         "update sync_queue
@@ -78,7 +77,7 @@ pub(crate) async fn rescue(pool: &PgPool, settings: &RescueSettings) -> Result<R
 /// Pulls, steps, log entries and idempotency keys go with their run, letters' outcomes with their
 /// replay. Attempts of a push stay while
 /// a person may still have to judge them. A big clean-up is many small transactions.
-pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Result<u64> {
+pub(crate) async fn prune(pool: &Pool, keep: Duration) -> Result<u64> {
     const BATCH: i64 = 5_000;
     let keep = seconds(keep);
     let mut removed = 0;

@@ -8,7 +8,7 @@ use sluice_store::{
     outcome::{Held, Outcome, settle as decide},
     task::{PushNext, PushSettlement},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{
     attempts::{self, NewAttempt},
@@ -18,6 +18,7 @@ use crate::{
     convert::{count, word},
     dead_letter,
     error::{Failure, transaction},
+    pool::Pool,
 };
 
 /// One settlement that counts.
@@ -27,7 +28,7 @@ pub(super) struct Settled<'a> {
     pub(super) outcome: Outcome<'a>,
 }
 
-pub(crate) async fn settle(pool: &PgPool, settlements: &[PushSettlement]) -> Result<Vec<bool>> {
+pub(crate) async fn settle(pool: &Pool, settlements: &[PushSettlement]) -> Result<Vec<bool>> {
     if settlements.is_empty() {
         return Ok(Vec::new());
     }

@@ -6,15 +6,15 @@ use sluice_core::{
     task::{TaskKind, TaskState},
 };
 use sluice_store::task::{Backlog, StageQuota};
-use sqlx::PgPool;
 
 use crate::{
     convert::{count, priority, unreadable, word},
     error::failed,
+    pool::Pool,
 };
 
 /// Rows that another orchestrator is staging are skipped, not waited for.
-pub(crate) async fn stage(pool: &PgPool, quotas: &[StageQuota]) -> Result<Vec<TaskRef>> {
+pub(crate) async fn stage(pool: &Pool, quotas: &[StageQuota]) -> Result<Vec<TaskRef>> {
     let (mut connections, mut kinds, mut from, mut to, mut limits) =
         (vec![], vec![], vec![], vec![], vec![]);
     for quota in quotas.iter().filter(|quota| quota.limit > 0) {
@@ -77,7 +77,7 @@ pub(crate) async fn stage(pool: &PgPool, quotas: &[StageQuota]) -> Result<Vec<Ta
     Ok(staged)
 }
 
-pub(crate) async fn unstage(pool: &PgPool, ids: &[TaskId]) -> Result<u64> {
+pub(crate) async fn unstage(pool: &Pool, ids: &[TaskId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let done = sqlx::query!(
         "with t as (
@@ -95,7 +95,7 @@ pub(crate) async fn unstage(pool: &PgPool, ids: &[TaskId]) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
-pub(crate) async fn backlog(pool: &PgPool) -> Result<Vec<Backlog>> {
+pub(crate) async fn backlog(pool: &Pool) -> Result<Vec<Backlog>> {
     let rows = sqlx::query!(
         r#"select organization_id, connection_id, kind, state,
             case when priority <= 3 then 'high' when priority <= 7 then 'normal' else 'low' end

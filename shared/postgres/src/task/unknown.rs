@@ -6,16 +6,17 @@ use sluice_store::{
     task::Lease,
     unknown::{UnknownPush, UnknownQuery, Verdict, not_unknown},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::settle::settle_once;
 use crate::{
     dead_letter::log,
     error::{Failure, failed, transaction},
     master::lock,
+    pool::Pool,
 };
 
-pub(crate) async fn list(pool: &PgPool, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {
+pub(crate) async fn list(pool: &Pool, query: &UnknownQuery) -> Result<Vec<UnknownPush>> {
     let rows = sqlx::query!(
         r#"select q.id, q.target_system as "target!", m.entity_type, m.entity_id,
             coalesce(q.unsettled_version, q.intent_version, q.wanted_version) as "version!",
@@ -50,7 +51,7 @@ pub(crate) async fn list(pool: &PgPool, query: &UnknownQuery) -> Result<Vec<Unkn
 
 /// Takes the task as a worker would, and settles it as one.
 pub(crate) async fn settle(
-    pool: &PgPool,
+    pool: &Pool,
     organization: OrganizationId,
     id: TaskId,
     verdict: &Verdict,

@@ -5,15 +5,13 @@ use std::{collections::BTreeMap, path::Path};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
-use sluice_servers::{MONGODB, RABBITMQ_MANAGEMENT};
+use sluice_servers::MONGODB;
 use sluice_standin::compare;
 
 use super::{
-    history::{
-        Attempt, Call, DeadLetter, History, Limit, Link, Master, Raw, Run, Task, Vendor, Version,
-    },
+    history::{Attempt, Call, DeadLetter, History, Link, Master, Raw, Run, Task, Vendor, Version},
     sql::Sql,
-    world::{self, Backend, World},
+    world::{self, Backend, TARGET_LIMIT, World},
 };
 
 impl World {
@@ -27,7 +25,7 @@ impl World {
         match self.backend {
             Backend::Servers => {
                 self.add_mongo(&mut history).await;
-                history.queues = self.queues().await;
+                history.queues = self.queues();
             }
             Backend::Embedded => add_raw_file(&self.raw_file(), &mut history).await,
         }
@@ -181,20 +179,17 @@ impl World {
         history.records = all("raw_records").await.into_iter().map(raw).collect();
     }
 
-    /// Messages by queue: ready ones and those in consumers' hands.
-    pub async fn queues(&self) -> BTreeMap<String, i64> {
+    /// Messages by queue: ready ones and those in consumers' hands. The management API's figures are
+    /// seconds old and tell of messages that are gone.
+    fn queues(&self) -> BTreeMap<String, i64> {
         let servers = &self.stores.as_ref().unwrap().servers;
-        let mut url: reqwest::Url = servers.url(RABBITMQ_MANAGEMENT).unwrap().parse().unwrap();
-        let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
-        let _ = (url.set_username(""), url.set_password(None));
-        url.set_path("/api/queues");
-        let answer = self.http.get(url).basic_auth(user, password).send().await;
-        let queues: Vec<Value> = answer.unwrap().json().await.unwrap();
+        let arguments = ["list_queues", "--silent", "name", "messages"];
+        let queues = servers.rabbitmqctl(&arguments).unwrap();
         queues
-            .iter()
-            .map(|queue| {
-                let name = queue["name"].as_str().unwrap_or_default().to_owned();
-                (name, queue["messages"].as_i64().unwrap_or_default())
+            .lines()
+            .map(|line| {
+                let (name, messages) = line.trim().split_once('\t').unwrap();
+                (name.to_owned(), messages.parse().unwrap())
             })
             .collect()
     }
@@ -206,10 +201,7 @@ impl World {
         let entries = ledger["entries"].as_array().unwrap();
         Vendor {
             calls: entries.iter().map(call).collect(),
-            limits: vec![Limit {
-                calls: self.target_limit as usize,
-                seconds: 60,
-            }],
+            limits: vec![TARGET_LIMIT],
             duplicates_created: number("duplicates_created"),
             overlapping_writes: number("overlapping_writes"),
             limit_violations: number("limit_violations"),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 /// A master record.
 #[derive(Debug, Clone, Default)]
 pub struct Master {
@@ -111,6 +113,13 @@ pub struct Call {
 pub struct Limit {
     pub calls: usize,
     pub seconds: i64,
+}
+
+impl Limit {
+    /// As `limits` of a connection.
+    pub fn setting(self) -> Value {
+        json!([{ "calls": self.calls, "per_seconds": self.seconds }])
+    }
 }
 
 /// What a stand-in knows.

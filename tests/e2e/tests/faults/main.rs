@@ -18,7 +18,7 @@ mod world;
 use harness::Setup;
 use settings::Settings;
 use sluice_testkit::wait_until;
-use world::{Backend, PATIENCE, World};
+use world::{Backend, PATIENCE, TARGET_LIMIT, World};
 
 /// One seed: a full sync, all faults, a last look at the source, then the checker.
 async fn run(backend: Backend, seed: u64, rounds: usize) {
@@ -27,6 +27,7 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
         seed,
         // No outage of the schedule may use up a task's attempts.
         retries: 100,
+        limits: Some([TARGET_LIMIT.setting(), TARGET_LIMIT.setting()]),
         ..Setup::default()
     };
     let began = std::time::Instant::now();

@@ -14,6 +14,7 @@ use super::{
     harness::{
         FLOW, Places, Process, Setup, environment, install_tls, process::command, serve, write,
     },
+    history::Limit,
     sql::Sql,
 };
 
@@ -105,7 +106,6 @@ pub struct World {
     /// Codes of the properties that webhooks told of.
     pub hooks: Vec<String>,
     pub http: reqwest::Client,
-    pub target_limit: u32,
     // Last: processes write into it until they are gone.
     folder: TempDir,
 }
@@ -156,7 +156,6 @@ impl World {
             poisoned: Vec::new(),
             hooks: Vec::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            target_limit: setup.target_limit,
             folder,
         };
         for role in backend.roles() {
@@ -450,6 +449,12 @@ impl Stores {
         }
     }
 }
+
+/// Of each target: low enough that what piles up in an outage runs into it.
+pub const TARGET_LIMIT: Limit = Limit {
+    calls: 75,
+    seconds: 5,
+};
 
 /// The fail point of poison records.
 const POISONED: &str = "sync_out.mapped";
