@@ -62,7 +62,7 @@ pub struct Share {
     jumped: bool,
     report: Report,
     probe: Option<ProbeEnd>,
-    /// When somebody last asked how long to wait.
+    /// When somebody last asked how long to wait, or was sent away.
     looked_at: Option<Nanos>,
     /// How long a round trip took lately, at most.
     trip: Nanos,
@@ -217,7 +217,11 @@ impl Share {
             return Take::Open(self.open_until - now);
         }
         match self.failing_since {
-            Some(since) if now - since >= AWAY => Take::Away,
+            Some(since) if now - since >= AWAY => {
+                // Who hears this waits no more, and the store is asked all the same.
+                self.looked_at = Some(now);
+                Take::Away
+            }
             _ => Take::Ask,
         }
     }
@@ -264,10 +268,12 @@ impl Share {
             .filter(|lane| lane.wanted(now, self.trip, self.guarded) > 0);
         let held = (self.paused_until - AHEAD / 2).max(self.open_until);
         let look = self.answered_at + LOOK;
-        let curious = held > now && self.looked_at.is_some_and(|at| now - at < LOOK);
+        let looked = self.looked_at.is_some_and(|at| now - at < LOOK);
+        let curious = held > now && looked;
+        let lost = self.failing_since.is_some() && looked;
         lanes
             .map(|lane| lane.ask_at.max(held.min(look)))
-            .chain(urgent.then_some(now))
+            .chain((urgent || lost).then_some(now))
             .chain(curious.then_some(look))
             .min()
             .map(|at| at.max(self.retry_at).max(now))

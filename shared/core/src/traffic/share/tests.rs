@@ -72,6 +72,34 @@ fn an_idle_process_asks_nothing() {
     assert_eq!(share.next_ask(7), Some(7), "failures are told at once");
 }
 
+/// Callers that hear that the store is away leave at once; it is asked all the same, or nobody would
+/// ever hear that it is back.
+#[test]
+fn a_store_that_was_away_is_found_again() {
+    let limits = [RateLimit::new(60, 60)];
+    let mut traffic = Traffic::new(&limits);
+    let mut share = Share::new("me".into(), &limits, SECOND);
+    let kind = share.kind("/", false);
+    let mut now = 1_000 * SECOND;
+    let call = |share: &mut Share, now| {
+        let epoch = share.wait_begins(kind);
+        let take = share.take(kind, now);
+        share.wait_ended(kind, epoch);
+        take
+    };
+    let lost = share.ask(now);
+    share.failed(now, lost);
+    now += AWAY;
+    assert_eq!(call(&mut share, now), Take::Away);
+    let at = share.next_ask(now).expect("it is asked");
+    exchange(&mut share, &mut traffic, at);
+    assert_eq!(call(&mut share, at), Take::Ask);
+    // Without callers it is left alone.
+    let lost = share.ask(at);
+    share.failed(at, lost);
+    assert_eq!(share.next_ask(at + AWAY + LOOK), None);
+}
+
 /// After a jump of the clock, what is in hand counts no more, and the store is told.
 #[test]
 fn a_jump_of_the_clock_empties_the_share() {
