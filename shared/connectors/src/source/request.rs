@@ -119,7 +119,7 @@ impl Requester {
             headers: component.mapping("request_headers", templates)?,
             body: body(component, templates)?,
             auth: match component.child("authenticator")? {
-                Some(auth) => Auth::build(&auth, templates)?,
+                Some(auth) => Auth::build(&auth, component, templates)?,
                 None => Auth::None,
             },
             errors: match component.child("error_handler")? {

@@ -238,6 +238,9 @@ fn decoder_of(component: &Component<'_>) -> Result<Decoder> {
         "GzipDecoder" => Ok(Decoder::Gzip(Box::new(decoder_of(
             &component.required("decoder")?,
         )?))),
+        "ZipfileDecoder" => Ok(Decoder::Zip(Box::new(decoder_of(
+            &component.required("decoder")?,
+        )?))),
         "XmlDecoder" => Ok(Decoder::Xml(XmlOptions {
             strip_prefixes: component.flag("strip_prefixes"),
             force_list: texts("force_list")

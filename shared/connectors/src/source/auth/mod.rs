@@ -1,7 +1,10 @@
 //! Authenticators. Evaluated for every request.
 
+mod jwt;
+mod legacy;
 mod oauth;
 mod session;
+mod sign;
 
 use std::{
     collections::HashMap,
@@ -21,6 +24,8 @@ use super::{
     request::{Injection, Place, RequestOption},
     template::{Scope, Template, Templates, python},
 };
+use jwt::Jwt;
+use legacy::Legacy;
 use oauth::OAuth;
 use session::Session;
 
@@ -44,6 +49,9 @@ pub enum Auth {
     },
     Refreshed(Box<OAuth>),
     Session(Box<Session>),
+    /// A token made here for each request.
+    Signed(Box<Jwt>),
+    Legacy(Box<Legacy>),
     /// One of several, chosen by a setting.
     Selective {
         path: Vec<String>,
@@ -112,7 +120,12 @@ impl Token {
 }
 
 impl Auth {
-    pub fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+    /// Builds an authenticator of the requester `owner`.
+    pub fn build(
+        component: &Component<'_>,
+        owner: &Component<'_>,
+        templates: &mut Templates,
+    ) -> Result<Self> {
         component.without_class()?;
         let mut required = |field: &str| -> Result<Template> {
             component
@@ -143,7 +156,11 @@ impl Auth {
             "SessionTokenAuthenticator" => {
                 Self::Session(Box::new(Session::build(component, templates)?))
             }
-            "SelectiveAuthenticator" => selective(component, templates)?,
+            "JwtAuthenticator" => Self::Signed(Box::new(Jwt::build(component, templates)?)),
+            "LegacySessionTokenAuthenticator" => {
+                Self::Legacy(Box::new(Legacy::build(component, owner, templates)?))
+            }
+            "SelectiveAuthenticator" => selective(component, owner, templates)?,
             _ => return Err(component.unsupported()),
         })
     }
@@ -211,6 +228,8 @@ impl Auth {
                 } => plain(header(&name.text(&scope)?, token.text(&scope)?)),
                 Self::Refreshed(oauth) => oauth.prepare(source).await?,
                 Self::Session(session) => session.prepare(source).await?,
+                Self::Signed(jwt) => plain(jwt.injection(&scope)?),
+                Self::Legacy(legacy) => legacy.prepare(source).await?,
             })
         }
         .boxed()
@@ -218,7 +237,7 @@ impl Auth {
 
     /// Whether a new token may help after an answer of 401, without the manifest saying so.
     pub fn renews_when_refused(&self, config: &Value) -> bool {
-        matches!(self.chosen(config), Ok(Self::Session(_)))
+        matches!(self.chosen(config), Ok(Self::Session(_) | Self::Legacy(_)))
     }
 
     /// Requesters of its own, whose addresses are called too.
@@ -234,7 +253,11 @@ impl Auth {
     }
 }
 
-fn selective(component: &Component<'_>, templates: &mut Templates) -> Result<Auth> {
+fn selective(
+    component: &Component<'_>,
+    owner: &Component<'_>,
+    templates: &mut Templates,
+) -> Result<Auth> {
     let path = match component.get("authenticator_selection_path") {
         Some(Value::Array(parts)) => parts.iter().map(python::text).collect(),
         _ => {
@@ -244,13 +267,13 @@ fn selective(component: &Component<'_>, templates: &mut Templates) -> Result<Aut
     let Some(Value::Object(named)) = component.get("authenticators") else {
         return Err(component.invalid("authenticators", "must be a mapping"));
     };
-    let owner = component.required("authenticators")?;
+    let all = component.required("authenticators")?;
     let choices = named
         .keys()
         .map(|name| {
             Ok((
                 name.clone(),
-                Auth::build(&owner.required(name)?, templates)?,
+                Auth::build(&all.required(name)?, owner, templates)?,
             ))
         })
         .collect::<Result<Vec<_>>>()?;

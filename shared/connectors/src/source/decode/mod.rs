@@ -4,6 +4,7 @@ mod charset;
 mod json;
 mod rows;
 mod xml;
+mod zip;
 
 use std::sync::LazyLock;
 
@@ -29,6 +30,8 @@ pub enum Decoder {
     },
     /// What is packed, or not, is read by another.
     Gzip(Box<Decoder>),
+    /// Each file of an archive is read by another.
+    Zip(Box<Decoder>),
 }
 
 /// A decoded body.
@@ -61,7 +64,7 @@ impl Decoder {
     /// # Errors
     /// `unexpected_html`, `body_not_utf8`, `json_invalid`, `xml_invalid`, `xml_truncated`,
     /// `xml_doctype_refused`, `xml_too_deep`, `xml_too_large`, `csv_invalid`, `gzip_invalid`,
-    /// `gzip_too_large`.
+    /// `gzip_too_large`, `zip_invalid`, `zip_too_large`.
     pub fn decode(
         &self,
         body: &[u8],
@@ -87,6 +90,9 @@ impl Decoder {
                     ..decoded
                 });
         }
+        if let Self::Zip(inner) = self {
+            return zip::decode(body, inner);
+        }
         let declared = match self {
             Self::Csv {
                 encoding: Some(encoding),
@@ -101,7 +107,7 @@ impl Decoder {
             Self::JsonLines => rows::json_lines(&text),
             Self::Lines => Ok(rows::lines(&text)),
             Self::Csv { options, .. } => rows::csv(&text, options),
-            Self::Gzip(inner) => inner.decode(body, content_type, records_at),
+            Self::Gzip(inner) | Self::Zip(inner) => inner.decode(body, content_type, records_at),
         }
     }
 

@@ -9,7 +9,7 @@ use sluice_core::Result;
 use super::{
     edit::{self, ValueType, pointer, remove_at},
     manifest::Component,
-    template::{Scope, Template, Templates, json},
+    template::{Scope, Template, Templates, Texts, json},
 };
 use validate::Validation;
 
@@ -38,7 +38,7 @@ enum Change {
     },
     Remap {
         path: Vec<Template>,
-        map: Vec<(Template, Mapped)>,
+        map: Texts,
     },
     Remove {
         pointers: Vec<Vec<String>>,
@@ -51,12 +51,6 @@ struct Added {
     path: Vec<String>,
     value: Template,
     kind: Option<ValueType>,
-}
-
-#[derive(Debug)]
-enum Mapped {
-    Evaluated(Template),
-    Fixed(Value),
 }
 
 impl Rules {
@@ -154,20 +148,9 @@ impl Change {
                 if path.is_empty() {
                     return Err(component.invalid("field_path", "is missing"));
                 }
-                let Some(Value::Object(entries)) = component.get("map") else {
-                    return Err(component.invalid("map", "must be a mapping"));
-                };
-                let map = entries.iter().map(|(from, to)| {
-                    let from = component.compile(&Value::from(from.as_str()), templates)?;
-                    let to = match to {
-                        Value::String(_) => Mapped::Evaluated(component.compile(to, templates)?),
-                        other => Mapped::Fixed(other.clone()),
-                    };
-                    Ok((from, to))
-                });
                 Self::Remap {
                     path,
-                    map: map.collect::<Result<_>>()?,
+                    map: Texts::build(component, "map", templates)?,
                 }
             }
             _ => return Err(component.unsupported()),
@@ -220,15 +203,9 @@ impl Change {
                 };
                 let given = json::of(given);
                 let scope = Scope::new(templates, &given);
-                for (from, to) in map {
-                    let from = from.value_if(&scope, |literal| literal.value.is_string())?;
-                    if from.as_str() == Some(value) {
-                        *place = match to {
-                            Mapped::Evaluated(template) => template.value(&scope)?,
-                            Mapped::Fixed(fixed) => fixed.clone(),
-                        };
-                        break;
-                    }
+                let entries = map.entries(&scope)?;
+                if let Some((_, to)) = entries.into_iter().find(|(from, _)| from == value) {
+                    *place = to;
                 }
                 Ok(())
             }

@@ -11,6 +11,7 @@ pub mod literal;
 mod methods;
 mod moment;
 pub mod python;
+mod texts;
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
 use literal::Literal;
+pub use texts::Texts;
 
 /// Instructions one rendering may use. A body template of fifty lines uses a few hundred.
 const FUEL: u64 = 200_000;

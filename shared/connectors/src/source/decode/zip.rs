@@ -1,0 +1,272 @@
+//! Archives: each of their files is a body.
+//!
+//! Source: PKWARE's APPNOTE.TXT, sections 4.3 and 4.4. Archives beyond 4 GiB, of several parts, or
+//! with a password are refused: no body of that kind can come here.
+
+use std::io::Read as _;
+
+use flate2::{Crc, read::DeflateDecoder};
+use sluice_core::{Error, ErrorClass, Result};
+
+use super::{Decoded, Decoder};
+
+/// Bytes that all files together may unpack to: a small archive must not fill the memory.
+const MAX_UNPACKED: u64 = 256 << 20;
+/// Files of one archive.
+const MAX_FILES: usize = 10_000;
+/// The end's record without its comment, which has at most 65,535 bytes.
+const END_BYTES: usize = 22;
+
+pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
+    let mut decoded = Decoded {
+        error_text: String::new(),
+        bodies: Vec::new(),
+        streamed: None,
+        without_response: true,
+    };
+    let archive = Archive::new(body).ok_or_else(damaged)?;
+    if archive.files > MAX_FILES {
+        return Err(too_large(&format!("holds more than {MAX_FILES} files")));
+    }
+    let mut left = MAX_UNPACKED;
+    let mut at = archive.directory;
+    for _ in 0..archive.files {
+        let (file, next) = archive.file(at).ok_or_else(damaged)?;
+        at = next;
+        if file.is_folder {
+            continue;
+        }
+        let bytes = file.unpacked(left)?;
+        left = left.saturating_sub(bytes.len() as u64);
+        let one = inner.decode(&bytes, None, None)?;
+        decoded.bodies.extend(one.bodies);
+        if let Some(records) = one.streamed {
+            decoded.streamed.get_or_insert_default().extend(records);
+        }
+    }
+    Ok(decoded)
+}
+
+/// An archive by its directory, which stands at its end.
+struct Archive<'a> {
+    bytes: &'a [u8],
+    directory: usize,
+    files: usize,
+}
+
+struct File<'a> {
+    packed: &'a [u8],
+    method: u16,
+    checksum: u32,
+    is_folder: bool,
+}
+
+impl<'a> Archive<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        let last = bytes.len().checked_sub(END_BYTES)?;
+        let first = last.saturating_sub(usize::from(u16::MAX));
+        let end = (first..=last)
+            .rev()
+            .find(|at| bytes.get(*at..*at + 4) == Some(b"PK\x05\x06"))?;
+        Some(Self {
+            bytes,
+            files: usize::from(short(bytes, end + 10)?),
+            directory: long(bytes, end + 16)?,
+        })
+    }
+
+    /// The file whose entry of the directory stands at a place, and where the next entry stands.
+    fn file(&self, at: usize) -> Option<(File<'a>, usize)> {
+        let bytes = self.bytes;
+        if bytes.get(at..at.checked_add(4)?)? != b"PK\x01\x02" {
+            return None;
+        }
+        let flags = short(bytes, at + 8)?;
+        let length = |offset: usize| short(bytes, at + offset).map(usize::from);
+        let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
+        let name_at = at + 46;
+        // Its own header has a name and extra fields too, of other lengths.
+        let local = long(bytes, at + 42)?;
+        if bytes.get(local..local.checked_add(4)?)? != b"PK\x03\x04" {
+            return None;
+        }
+        let own = usize::from(short(bytes, local + 26)?) + usize::from(short(bytes, local + 28)?);
+        let start = local + 30 + own;
+        let packed = bytes.get(start..start.checked_add(long(bytes, at + 20)?)?)?;
+        let file = File {
+            packed,
+            // Bit 0: locked by a password.
+            method: if flags & 1 == 0 {
+                short(bytes, at + 10)?
+            } else {
+                u16::MAX
+            },
+            checksum: u32::try_from(long(bytes, at + 16)?).ok()?,
+            is_folder: bytes.get(name_at..name_at + name)?.ends_with(b"/"),
+        };
+        Some((file, name_at + name + extra + comment))
+    }
+}
+
+impl File<'_> {
+    /// What the archive says about sizes may be wrong, so what comes out is counted.
+    fn unpacked(&self, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self.method {
+            0 => self.packed.take(most + 1).read_to_end(&mut bytes),
+            8 => DeflateDecoder::new(self.packed)
+                .take(most + 1)
+                .read_to_end(&mut bytes),
+            _ => return Err(damaged()),
+        }
+        .map_err(|_| damaged())?;
+        if bytes.len() as u64 > most {
+            return Err(too_large(&format!(
+                "unpacks to more than {MAX_UNPACKED} bytes"
+            )));
+        }
+        let mut sum = Crc::new();
+        sum.update(&bytes);
+        if sum.sum() != self.checksum {
+            return Err(damaged());
+        }
+        Ok(bytes)
+    }
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    let two = bytes.get(at..at.checked_add(2)?)?;
+    Some(u16::from_le_bytes(two.try_into().ok()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<usize> {
+    let four = bytes.get(at..at.checked_add(4)?)?;
+    usize::try_from(u32::from_le_bytes(four.try_into().ok()?)).ok()
+}
+
+fn damaged() -> Error {
+    Error::new(
+        ErrorClass::TargetError,
+        "zip_invalid",
+        "the body is no archive that can be read: damaged, cut off, or packed in an unknown way",
+    )
+}
+
+fn too_large(what: &str) -> Error {
+    Error::new(
+        ErrorClass::TargetError,
+        "zip_too_large",
+        format!("the archive {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::DeflateEncoder};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An archive, written as section 4.3 of the format says; odd files are not packed.
+    fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut body = Vec::new();
+        let mut directory = Vec::new();
+        for (index, (name, bytes)) in files.iter().enumerate() {
+            let method: u16 = if index % 2 == 0 { 8 } else { 0 };
+            let data = if method == 8 {
+                let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            } else {
+                bytes.to_vec()
+            };
+            let mut sum = Crc::new();
+            sum.update(bytes);
+            let mut common = vec![20, 0, 0, 0];
+            common.extend(method.to_le_bytes());
+            common.extend([0; 4]);
+            for number in [sum.sum(), data.len() as u32, bytes.len() as u32] {
+                common.extend(number.to_le_bytes());
+            }
+            common.extend((name.len() as u16).to_le_bytes());
+            common.extend([0; 2]);
+            let local = body.len() as u32;
+            body.extend(b"PK\x03\x04");
+            body.extend(&common);
+            body.extend(name.as_bytes());
+            body.extend(&data);
+            directory.extend(b"PK\x01\x02\x14\x00");
+            directory.extend(&common);
+            directory.extend([0; 10]);
+            directory.extend(local.to_le_bytes());
+            directory.extend(name.as_bytes());
+        }
+        let start = body.len() as u32;
+        let count = (files.len() as u16).to_le_bytes();
+        body.extend(&directory);
+        body.extend(b"PK\x05\x06\0\0\0\0");
+        body.extend(count);
+        body.extend(count);
+        body.extend((directory.len() as u32).to_le_bytes());
+        body.extend(start.to_le_bytes());
+        body.extend([3, 0]);
+        body.extend(b"end");
+        body
+    }
+
+    fn code(body: &[u8]) -> &'static str {
+        decode(body, &Decoder::Json).unwrap_err().code()
+    }
+
+    #[test]
+    fn every_file_is_read_and_folders_are_not() {
+        let body = packed(&[
+            ("d/", b""),
+            ("d/a.json", b"{\"a\": 1}"),
+            ("b.json", b"[{\"b\": 2}, {\"b\": 3}]"),
+        ]);
+        let decoded = decode(&body, &Decoder::Json).unwrap();
+        assert_eq!(
+            decoded.bodies,
+            [json!({"a": 1}), json!({"b": 2}), json!({"b": 3})]
+        );
+    }
+
+    /// I4.
+    #[test]
+    fn bombs_are_refused() {
+        let half = vec![b' '; usize::try_from(MAX_UNPACKED / 2).unwrap() + 1];
+        let bomb = packed(&[("a", &half), ("d/", b""), ("b", &half)]);
+        assert!(bomb.len() < 8 << 20);
+        assert_eq!(code(&bomb), "zip_too_large");
+        let many = vec![("d/", &b""[..]); MAX_FILES + 1];
+        assert_eq!(code(&packed(&many)), "zip_too_large");
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let mut body = packed(&[("a", b"{\"a\": 1, \"b\": \"some more text to be packed\"}")]);
+        assert_eq!(code(b""), "zip_invalid");
+        assert_eq!(code(&body[..body.len() - 30]), "zip_invalid");
+        // A changed byte is noticed by the checksum at the latest.
+        body[45] ^= 0x10;
+        assert_eq!(code(&body), "zip_invalid");
+    }
+
+    proptest! {
+        /// No body makes it panic, whatever the numbers in it say.
+        #[test]
+        fn any_change_is_an_answer_or_an_error(at in 0_usize..400, byte: u8, cut in 0_usize..400) {
+            let mut body = packed(&[("a", b"{\"a\": 1}"), ("b/c", b"{\"b\": 2}")]);
+            let at = at % body.len();
+            body[at] = byte;
+            let _ = decode(&body, &Decoder::Json);
+            // Without the comment it would still be whole.
+            body.truncate(cut % (body.len() - 3));
+            prop_assert!(decode(&body, &Decoder::Json).is_err());
+        }
+    }
+}
