@@ -21,7 +21,11 @@ pub fn start(script: &Path, folder: &Path) -> Outcome<(Server, String, String)> 
     };
     fs::create_dir(folder).map_err(|error| format!("cannot make {folder:?}: {error}"))?;
     let (amqp, http, distribution, epmd) = (free_port()?, free_port()?, free_port()?, free_port()?);
-    write("enabled_plugins", "[rabbitmq_management].\n")?;
+    // The shovel is what the management screens' "Move messages" uses.
+    write(
+        "enabled_plugins",
+        "[rabbitmq_management,rabbitmq_shovel,rabbitmq_shovel_management].\n",
+    )?;
     write(
         "rabbitmq.conf",
         &format!(

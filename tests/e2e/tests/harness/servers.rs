@@ -1,5 +1,6 @@
 //! A MongoDB database and a RabbitMQ virtual host for one test, removed afterwards.
 
+use serde_json::Value;
 use sluice_testkit::{mongodb_url, rabbitmq_management_url, rabbitmq_url, unique};
 
 /// A database that the test's processes fill.
@@ -87,7 +88,7 @@ impl VirtualHost {
     pub async fn close_connections(&self) -> usize {
         let path = format!("api/vhosts/{}/connections", self.name);
         let answer = management(reqwest::Method::GET, &path, None).await.unwrap();
-        let connections: Vec<serde_json::Value> = answer.json().await.unwrap_or_default();
+        let connections: Vec<Value> = answer.json().await.unwrap_or_default();
         for connection in &connections {
             if let Some(name) = connection["name"].as_str() {
                 let name: String = url_escape(name);
@@ -114,7 +115,7 @@ impl Drop for VirtualHost {
 async fn management(
     method: reqwest::Method,
     path: &str,
-    body: Option<serde_json::Value>,
+    body: Option<Value>,
 ) -> reqwest::Result<reqwest::Response> {
     let mut url = url_of(&rabbitmq_management_url());
     let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
@@ -164,47 +165,38 @@ where
 
 impl VirtualHost {
     /// Messages that wait in the queues of this virtual host, which get them back.
-    pub async fn waiting_messages(&self) -> Vec<serde_json::Value> {
+    pub async fn waiting_messages(&self) -> Vec<Value> {
         let path = format!("api/queues/{}", self.name);
         let queues = management(reqwest::Method::GET, &path, None);
-        let queues: Vec<serde_json::Value> = queues.await.unwrap().json().await.unwrap();
+        let queues: Vec<Value> = queues.await.unwrap().json().await.unwrap();
         let mut messages = Vec::new();
         for queue in queues {
-            let path = format!(
-                "api/queues/{}/{}/get",
-                self.name,
-                url_escape(queue["name"].as_str().unwrap())
-            );
-            let body = serde_json::json!({
-                "count": 2_000, "ackmode": "ack_requeue_true", "encoding": "auto",
-            });
-            let answer = management(reqwest::Method::POST, &path, Some(body));
-            let some: Vec<serde_json::Value> = answer.await.unwrap().json().await.unwrap();
-            messages.extend(some);
+            let name = queue["name"].as_str().unwrap();
+            messages.extend(self.get(name, 2_000, "ack_requeue_true").await);
         }
         messages
+    }
+
+    async fn get(&self, queue: &str, count: u32, mode: &str) -> Vec<Value> {
+        let path = format!("api/queues/{}/{}/get", self.name, url_escape(queue));
+        let body = serde_json::json!({ "count": count, "ackmode": mode, "encoding": "auto" });
+        let answer = management(reqwest::Method::POST, &path, Some(body)).await;
+        answer.unwrap().json().await.unwrap()
     }
 }
 
 /// What a person does in the management screens.
 impl VirtualHost {
-    /// Messages ready in a queue.
+    /// Messages ready in a queue, at most 2,000. Counted by taking them and giving them back: the
+    /// screens' own figures are seconds old.
     pub async fn ready(&self, queue: &str) -> i64 {
-        let path = format!("api/queues/{}/{}", self.name, url_escape(queue));
-        let answer = management(reqwest::Method::GET, &path, None).await.unwrap();
-        let queue: serde_json::Value = answer.json().await.unwrap();
-        // The numbers of a queue that nobody has measured yet are missing.
-        queue["messages_ready"].as_i64().unwrap_or(-1)
+        let messages = self.get(queue, 2_000, "ack_requeue_true").await;
+        i64::try_from(messages.len()).unwrap()
     }
 
     /// Takes one message out of a queue for good; returns its payload.
     pub async fn take(&self, queue: &str) -> String {
-        let path = format!("api/queues/{}/{}/get", self.name, url_escape(queue));
-        let body = serde_json::json!({
-            "count": 1, "ackmode": "ack_requeue_false", "encoding": "auto",
-        });
-        let answer = management(reqwest::Method::POST, &path, Some(body));
-        let messages: Vec<serde_json::Value> = answer.await.unwrap().json().await.unwrap();
+        let messages = self.get(queue, 1, "ack_requeue_false").await;
         let payload = messages.first().and_then(|one| one["payload"].as_str());
         payload.expect("a message is there").to_owned()
     }
@@ -217,8 +209,23 @@ impl VirtualHost {
             "payload_encoding": "string",
         });
         let answer = management(reqwest::Method::POST, &path, Some(body));
-        let answer: serde_json::Value = answer.await.unwrap().json().await.unwrap();
+        let answer: Value = answer.await.unwrap().json().await.unwrap();
         assert_eq!(answer["routed"], true, "{answer}");
+    }
+
+    /// Moves all messages of a queue to another, as "Move messages" does: by a shovel that ends with
+    /// the messages that are there.
+    pub async fn move_messages(&self, from: &str, to: &str) {
+        let path = format!("api/parameters/shovel/{}/move", self.name);
+        let here = format!("amqp:///{}", self.name);
+        let body = serde_json::json!({ "value": {
+            "src-uri": here, "src-queue": from, "src-prefetch-count": 1_000,
+            "src-delete-after": "queue-length",
+            "dest-uri": here, "dest-queue": to,
+            "ack-mode": "on-confirm", "add-forward-headers": false,
+        }});
+        let answer = management(reqwest::Method::PUT, &path, Some(body)).await;
+        assert!(answer.unwrap().status().is_success());
     }
 
     pub async fn purge(&self, queue: &str) {
