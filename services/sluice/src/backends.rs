@@ -8,16 +8,19 @@ use sluice_mongo::MongoRaw;
 use sluice_postgres::{PoolSettings, PostgresSql};
 use sluice_rabbitmq::{RabbitBroker, RabbitOptions};
 use sluice_runtime::config::{StoreSettings, StoreUrl};
-use sluice_store::{Backends, Broker, FleetStore, MasterStore, RawStore, TaskStore};
+use sluice_store::{
+    Backends, Broker, CredentialStore, FleetStore, MasterStore, RawStore, TaskStore,
+};
 
 /// Opens all four stores. Embedded ones create their files; servers must be reachable.
 pub async fn open(settings: &StoreSettings) -> Result<Backends> {
-    let (master, tasks, fleet) = open_sql(settings).await?;
+    let (master, tasks, fleet, credentials) = open_sql(settings).await?;
     Ok(Backends {
         raw: open_raw(settings).await?,
         master,
         tasks,
         fleet,
+        credentials,
         broker: open_broker(settings).await?,
     })
 }
@@ -27,6 +30,7 @@ pub type Sql = (
     Arc<dyn MasterStore>,
     Arc<dyn TaskStore>,
     Arc<dyn FleetStore>,
+    Arc<dyn CredentialStore>,
 );
 
 /// Opens the SQL store alone; master data, tasks and what the fleet agrees on share one database.
@@ -36,7 +40,7 @@ pub async fn open_sql(settings: &StoreSettings) -> Result<Sql> {
         "sqlite" => {
             make_data_dir(settings, url)?;
             let store = Arc::new(EmbeddedSql::open(url.expose()).await?);
-            Ok((store.clone(), store.clone(), store))
+            Ok((store.clone(), store.clone(), store.clone(), store))
         }
         "postgres" | "postgresql" => {
             let pool = PoolSettings {
@@ -44,7 +48,7 @@ pub async fn open_sql(settings: &StoreSettings) -> Result<Sql> {
                 ..PoolSettings::default()
             };
             let store = Arc::new(PostgresSql::connect(url.expose(), pool).await?);
-            Ok((store.clone(), store.clone(), store))
+            Ok((store.clone(), store.clone(), store.clone(), store))
         }
         _ => Err(unknown("store.master", url, "sqlite: or postgres:")),
     }

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use sluice_connectors::{library::Library, limiter::manage};
+use sluice_connectors::{
+    credentials::{Fleet, Vault},
+    library::Library,
+    limiter::manage,
+};
 use sluice_core::{
     Error, ErrorClass, OrganizationId, Result,
     catalogue::{Catalogue, Connection},
@@ -18,6 +22,8 @@ pub struct Context {
     pub backends: Backends,
     pub catalogue: Arc<Catalogue>,
     pub connectors: Arc<Library>,
+    /// What connections share with every process.
+    pub fleet: Fleet,
 }
 
 impl Context {
@@ -37,11 +43,17 @@ impl Context {
         backends.raw.prepare().await?;
         let catalogue = Arc::new(backends.master.register(&spec).await?);
         manage::configure(&*backends.fleet, &catalogue).await?;
+        let keys = settings.store.credential_keys.clone();
+        let fleet = Fleet {
+            limits: backends.fleet.clone(),
+            vault: keys.map(|keys| Vault::new(backends.credentials.clone(), keys)),
+        };
         Ok(Self {
             settings,
             backends,
             catalogue,
             connectors: library,
+            fleet,
         })
     }
 

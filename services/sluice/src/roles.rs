@@ -95,7 +95,7 @@ pub async fn spawn(
             &context.connectors,
             &context.catalogue,
             &schemas,
-            &context.backends.fleet,
+            &context.fleet,
         );
         report(&errors);
         let sources = Arc::new(sources);
@@ -120,11 +120,8 @@ pub async fn spawn(
         set.spawn(sluice_sync_in::run(sync_in, shutdown.clone()));
     }
     if role.includes(Role::SyncOut) {
-        let (targets, errors) = Targets::open(
-            &context.connectors,
-            &context.catalogue,
-            &context.backends.fleet,
-        );
+        let (targets, errors) =
+            Targets::open(&context.connectors, &context.catalogue, &context.fleet);
         report(&errors);
         let targets = Arc::new(targets);
         set.spawn(probe_targets(

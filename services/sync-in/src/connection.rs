@@ -6,6 +6,7 @@ use std::{
 };
 
 use sluice_connectors::{
+    credentials::Fleet,
     http::HttpClient,
     library::Library,
     source::{Source, StreamInfo},
@@ -15,7 +16,7 @@ use sluice_core::{
     catalogue::{Catalogue, Connection},
 };
 use sluice_runtime::secret;
-use sluice_store::{FleetStore, master::Route};
+use sluice_store::master::Route;
 use sluice_transform::{Mapper, Schemas};
 
 /// One source connection, ready to be read.
@@ -51,7 +52,7 @@ impl SourceConnection {
         catalogue: &Catalogue,
         connection: &Connection,
         schemas: Arc<Schemas>,
-        fleet: &Arc<dyn FleetStore>,
+        fleet: &Fleet,
     ) -> Result<Self> {
         let spec = &connection.spec;
         let scoped = |error: Error| error.connection(&spec.name);
@@ -177,7 +178,7 @@ impl Sources {
         library: &Library,
         catalogue: &Catalogue,
         schemas: &Arc<Schemas>,
-        fleet: &Arc<dyn FleetStore>,
+        fleet: &Fleet,
     ) -> (Self, Vec<Error>) {
         let mut opened = BTreeMap::new();
         let mut errors = Vec::new();

@@ -5,13 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use sluice_connectors::{http::HttpClient, library::Library, target::Target};
+use sluice_connectors::{credentials::Fleet, http::HttpClient, library::Library, target::Target};
 use sluice_core::{
     ConnectionId, EntityType, Error, Result,
     catalogue::{Catalogue, Connection},
 };
 use sluice_runtime::secret;
-use sluice_store::FleetStore;
 use sluice_transform::Mapper;
 
 /// One target connection, ready to be written to.
@@ -45,7 +44,7 @@ impl TargetConnection {
         library: &Library,
         catalogue: &Catalogue,
         connection: &Connection,
-        fleet: &Arc<dyn FleetStore>,
+        fleet: &Fleet,
     ) -> Result<Self> {
         let spec = &connection.spec;
         let scoped = |error: Error| error.connection(&spec.name);
@@ -100,11 +99,7 @@ pub struct Targets(BTreeMap<ConnectionId, Arc<TargetConnection>>);
 impl Targets {
     /// Opens every connection that a flow writes to. One that cannot be opened does not keep the
     /// others from working: its error is returned beside them.
-    pub fn open(
-        library: &Library,
-        catalogue: &Catalogue,
-        fleet: &Arc<dyn FleetStore>,
-    ) -> (Self, Vec<Error>) {
+    pub fn open(library: &Library, catalogue: &Catalogue, fleet: &Fleet) -> (Self, Vec<Error>) {
         let mut opened = BTreeMap::new();
         let mut errors = Vec::new();
         for connection in catalogue.targets() {

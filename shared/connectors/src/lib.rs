@@ -1,5 +1,6 @@
 //! Talks to the systems: reads as a connector's manifest says, writes as its operations say.
 
+pub mod credentials;
 pub mod http;
 pub mod library;
 pub mod limiter;

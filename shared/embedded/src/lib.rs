@@ -2,6 +2,7 @@
 //! servers. The default when nothing is configured.
 
 pub mod broker;
+mod credential;
 mod dead_letter;
 mod fleet;
 mod master;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_embedded::EmbeddedSql;
-use sluice_store::{FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture};
+use sluice_store::{
+    CredentialStore, FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture,
+};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
@@ -36,6 +38,10 @@ impl SqlFixture for File {
     }
 
     async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(EmbeddedSql::open(&self.url()).await.unwrap())
+    }
+
+    async fn open_credentials(&self) -> Arc<dyn CredentialStore> {
         Arc::new(EmbeddedSql::open(&self.url()).await.unwrap())
     }
 

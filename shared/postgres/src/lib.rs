@@ -1,5 +1,5 @@
-//! PostgreSQL as [`MasterStore`](sluice_store::MasterStore), [`TaskStore`](sluice_store::TaskStore)
-//! and [`FleetStore`](sluice_store::FleetStore).
+//! PostgreSQL as [`MasterStore`](sluice_store::MasterStore), [`TaskStore`](sluice_store::TaskStore),
+//! [`FleetStore`](sluice_store::FleetStore) and [`CredentialStore`](sluice_store::CredentialStore).
 //!
 //! Every method is one transaction of a few set-based statements: lists travel as arrays and are
 //! unnested, so the number of statements does not grow with the batch. Rows are locked in one
@@ -7,6 +7,7 @@
 //! transactions wait for each other. Leases and due times come from the database's clock.
 
 mod convert;
+mod credential;
 mod dead_letter;
 mod error;
 mod fleet;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_postgres::{PoolSettings, PostgresSql};
-use sluice_store::{FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture};
+use sluice_store::{
+    CredentialStore, FleetStore, MasterStore, TaskStore, conformance::sql::SqlFixture,
+};
 use sluice_testkit::PostgresDatabase;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -38,6 +40,10 @@ impl SqlFixture for Fixture {
     }
 
     async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(self.connect().await)
+    }
+
+    async fn open_credentials(&self) -> Arc<dyn CredentialStore> {
         Arc::new(self.connect().await)
     }
 

@@ -4,6 +4,7 @@ pub mod config;
 pub mod failpoint;
 pub mod metrics;
 pub mod pace;
+pub mod seal;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -4,7 +4,7 @@
 //! | contract | embedded | server |
 //! |---|---|---|
 //! | [`RawStore`] | SQLite | MongoDB |
-//! | [`MasterStore`], [`TaskStore`], [`FleetStore`] | SQLite | PostgreSQL |
+//! | [`MasterStore`], [`TaskStore`], [`FleetStore`], [`CredentialStore`] | SQLite | PostgreSQL |
 //! | [`Broker`] | in process | RabbitMQ |
 //!
 //! To change a contract: change its suite in [`conformance`] first, then both backends.
@@ -13,6 +13,7 @@
 
 pub mod broker;
 pub mod conformance;
+pub mod credential;
 pub mod dead_letter;
 pub mod dependency;
 pub mod fleet;
@@ -29,6 +30,7 @@ pub mod unknown;
 use std::sync::Arc;
 
 pub use broker::Broker;
+pub use credential::CredentialStore;
 pub use fleet::FleetStore;
 pub use master::MasterStore;
 pub use raw::RawStore;
@@ -41,5 +43,6 @@ pub struct Backends {
     pub master: Arc<dyn MasterStore>,
     pub tasks: Arc<dyn TaskStore>,
     pub fleet: Arc<dyn FleetStore>,
+    pub credentials: Arc<dyn CredentialStore>,
     pub broker: Arc<dyn Broker>,
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::json;
-use sluice_connectors::library::Library;
+use sluice_connectors::{credentials::Fleet, library::Library};
 use sluice_core::{
     catalogue::{Catalogue, CatalogueSpec},
     message::{QueueKind, QueueName},
@@ -58,7 +58,8 @@ impl Product {
                     ),
                     master: sql.clone(),
                     tasks: sql.clone(),
-                    fleet: sql,
+                    fleet: sql.clone(),
+                    credentials: sql,
                     broker: Arc::new(
                         RabbitBroker::connect(&servers.rabbitmq, RabbitOptions::default()).await?,
                     ),
@@ -74,7 +75,8 @@ impl Product {
                     raw: Arc::new(SqliteRaw::connect(&raw).await?),
                     master: sql.clone(),
                     tasks: sql.clone(),
-                    fleet: sql,
+                    fleet: sql.clone(),
+                    credentials: sql,
                     broker: Arc::new(LocalBroker::default()),
                 }
             }
@@ -106,6 +108,13 @@ impl Product {
         })
     }
 
+    fn fleet(&self) -> Fleet {
+        Fleet {
+            limits: self.backends.fleet.clone(),
+            vault: None,
+        }
+    }
+
     /// One full run: from the first page to the last confirmed publish.
     pub async fn sync_in(
         &self,
@@ -118,7 +127,7 @@ impl Product {
             &self.connectors,
             &self.catalogue,
             &Arc::new(Schemas::shipped()?),
-            &self.backends.fleet,
+            &self.fleet(),
         );
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
@@ -205,8 +214,7 @@ impl Product {
     }
 
     pub(crate) fn sync_out_service(&self) -> Outcome<SyncOut> {
-        let (targets, errors) =
-            Targets::open(&self.connectors, &self.catalogue, &self.backends.fleet);
+        let (targets, errors) = Targets::open(&self.connectors, &self.catalogue, &self.fleet());
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
         }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluice_core::{ErrorClass, access::Role};
 use sluice_embedded::{EmbeddedSql, broker::LocalBroker, raw::SqliteRaw};
 use sluice_store::{
-    Backends, FleetStore, MasterStore, TaskStore,
+    Backends, CredentialStore, FleetStore, MasterStore, TaskStore,
     conformance::sql::{SqlFixture, World, location, request},
     task::PushNext,
 };
@@ -37,6 +37,10 @@ impl SqlFixture for Memory {
     }
 
     async fn open_fleet(&self) -> Arc<dyn FleetStore> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn open_credentials(&self) -> Arc<dyn CredentialStore> {
         Arc::new(self.0.clone())
     }
 
@@ -87,6 +91,7 @@ impl Server {
                 master: world.master.clone(),
                 tasks: world.tasks.clone(),
                 fleet: world.fixture.open_fleet().await,
+                credentials: world.fixture.open_credentials().await,
                 broker: Arc::new(LocalBroker::default()),
             },
             catalogue: Arc::new(world.master.catalogue().await.unwrap()),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use sluice_connectors::library::Library;
+use sluice_connectors::{credentials::Fleet, library::Library};
 use sluice_core::{
     OrganizationId, RunId,
     catalogue::{Catalogue, CatalogueSpec},
@@ -17,7 +17,7 @@ use sluice_orchestrator::{
 };
 use sluice_runtime::Shutdown;
 use sluice_store::{
-    Backends, Broker, FleetStore, MasterStore, RawStore,
+    Backends, Broker, MasterStore, RawStore,
     dead_letter::DeadLetterFilter,
     master::{MasterQuery, RecordHistory},
     raw::{RawRecord, RawRecordQuery},
@@ -87,7 +87,10 @@ impl House {
         let catalogue = Arc::new(sql.register(&spec).await.unwrap());
         let library = Library::new(Some(&dir.path().join("connectors"))).unwrap();
         let schemas = Arc::new(Schemas::shipped().unwrap());
-        let fleet: Arc<dyn FleetStore> = sql.clone();
+        let fleet = Fleet {
+            limits: sql.clone(),
+            vault: None,
+        };
         let (sources, errors) = Sources::open(&library, &catalogue, &schemas, &fleet);
         assert!(errors.is_empty(), "{errors:?}");
         let (targets, errors) = Targets::open(&library, &catalogue, &fleet);
@@ -98,8 +101,9 @@ impl House {
             backends: Backends {
                 raw,
                 master: sql.clone(),
-                tasks: sql,
-                fleet,
+                tasks: sql.clone(),
+                fleet: sql.clone(),
+                credentials: sql,
                 broker,
             },
             organization: catalogue.organization("acme").unwrap(),

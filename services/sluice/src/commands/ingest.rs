@@ -32,7 +32,7 @@ pub async fn run(cli: &Cli, args: &IngestArgs) -> Result<Exit> {
         &context.catalogue,
         connection,
         schemas,
-        &context.backends.fleet,
+        &context.fleet,
     )?);
     let ingester = Ingester {
         backends: context.backends.clone(),

@@ -25,7 +25,6 @@ use sluice_core::{
     secret::SecretConfig,
     traffic::{Nanos, breaker::Ended, congestion::Congestion},
 };
-use sluice_store::FleetStore;
 use tracing::Instrument as _;
 
 pub use access::Hosts;
@@ -38,7 +37,10 @@ pub use reqwest::{
 pub use retry_after::{MAX_PAUSE, retry_after};
 pub use terms::Terms;
 
-use crate::limiter::{Limiter, LimiterSettings};
+use crate::{
+    credentials::{Credentials, Fleet},
+    limiter::{Limiter, LimiterSettings},
+};
 
 /// Client of one connection. Clones share the limiter, the pool and the call counter.
 #[derive(Clone)]
@@ -52,6 +54,7 @@ struct Shared {
     client: reqwest::Client,
     limiter: Limiter,
     options: HttpOptions,
+    credentials: Option<Credentials>,
     calls: AtomicU64,
     congestion: Mutex<Congestion>,
 }
@@ -73,19 +76,21 @@ impl HttpClient {
     pub fn for_connection(
         connection: &Connection,
         config: &SecretConfig,
-        fleet: &Arc<dyn FleetStore>,
+        fleet: &Fleet,
     ) -> Result<Self> {
         let spec = &connection.spec;
         let options = HttpOptions::of_connection(spec, config)?;
         let limiter = Limiter::shared(LimiterSettings {
-            fleet: Arc::clone(fleet),
+            fleet: Arc::clone(&fleet.limits),
             connection: connection.id,
             name: spec.name.clone(),
             limits: spec.limits.clone(),
             breaker: spec.breaker.clone(),
             call_lasts: options.timeout,
         });
-        Self::new(&spec.name, config, limiter, options)
+        let shared = fleet.vault.as_ref();
+        let credentials = shared.map(|vault| vault.of(connection.id, options.timeout));
+        Self::build(&spec.name, config, limiter, options, credentials)
     }
 
     /// The client of a connection outside the fleet, for tools that look at one before anything
@@ -108,6 +113,16 @@ impl HttpClient {
         config: &SecretConfig,
         limiter: Limiter,
         options: HttpOptions,
+    ) -> Result<Self> {
+        Self::build(connection, config, limiter, options, None)
+    }
+
+    fn build(
+        connection: &str,
+        config: &SecretConfig,
+        limiter: Limiter,
+        options: HttpOptions,
+        credentials: Option<Credentials>,
     ) -> Result<Self> {
         install_crypto();
         let hosts = Hosts::of_config(config);
@@ -137,6 +152,7 @@ impl HttpClient {
                 calls: AtomicU64::new(0),
                 congestion: Mutex::new(Congestion::new(options.concurrency)),
                 options,
+                credentials,
             }),
             hosts,
         })
@@ -258,6 +274,11 @@ impl HttpClient {
 
     pub fn limiter(&self) -> &Limiter {
         &self.shared.limiter
+    }
+
+    /// Where the fleet keeps tokens of this connection, if it has a place for them.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.shared.credentials.as_ref()
     }
 
     pub fn connection(&self) -> &str {

@@ -9,7 +9,7 @@ use sluice_store::{FleetStore, fleet::Change};
 use tokio::time::Instant;
 
 /// One document of one connection, whatever they are called.
-pub(super) struct LocalFleet {
+pub(crate) struct LocalFleet {
     document: Mutex<Option<Value>>,
     origin: Instant,
 }

@@ -6,7 +6,7 @@
 //! time. Taking a slot that is at hand takes a lock for less than a microsecond and no round trip.
 //! While the store is away nobody calls.
 
-mod local;
+pub(crate) mod local;
 pub mod manage;
 
 use std::{

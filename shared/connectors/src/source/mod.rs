@@ -177,7 +177,7 @@ impl Source {
                 "credentials_not_kept",
                 "the system changes the refresh token with each use, and this process has no place to keep the new one",
             )
-            .hint("read it with `sluice connector read`, which prints the changed settings")
+            .hint("set store.credential_keys; `sluice connector read` prints the changed settings")
         })
     }
 

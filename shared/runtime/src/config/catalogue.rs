@@ -26,12 +26,13 @@ pub(super) const LISTS: [&str; 4] = ["organizations", "connections", "flows", "a
 const SLUG_LENGTH: usize = 40;
 
 /// Endings of setting names whose values are secrets and must therefore be references.
-const SECRET_ENDINGS: [&str; 6] = [
+const SECRET_ENDINGS: [&str; 7] = [
     "password",
     "secret",
     "api_key",
     "private_key",
     "access_token",
+    "refresh_token",
     "license",
 ];
 

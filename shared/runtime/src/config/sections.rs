@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use sluice_core::catalogue::RateLimit;
 
 use super::{problems::Problems, units};
-use crate::secret;
+use crate::{seal::SealKeys, secret};
 
 /// A backend's address. It may hold a password and is shown without it.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct StoreSettings {
     pub master: StoreUrl,
     /// References to ready tasks: `amqp:`, `amqps:` or `local:`.
     pub broker: StoreUrl,
+    /// Seal credentials that change while they are used; without them none is kept.
+    pub credential_keys: Option<SealKeys>,
     /// Connections a store's pool may open, per process.
     pub pool_size: u32,
     /// Applies pending migrations when a service starts.
@@ -81,6 +83,7 @@ pub(super) struct StoreKeys {
     raw: String,
     master: String,
     broker: String,
+    credential_keys: String,
     pool_size: u32,
     migrate_on_start: bool,
 }
@@ -126,7 +129,15 @@ impl StoreSettings {
             "local:".into(),
             &["amqp", "amqps", "local"],
         );
+        let credential_keys = match SealKeys::from_references(&keys.credential_keys) {
+            Ok(keys) => keys,
+            Err(error) => {
+                problems.add("store.credential_keys", error.message());
+                None
+            }
+        };
         Some(Self {
+            credential_keys,
             raw: raw?,
             master: master?,
             broker: broker?,

@@ -5,6 +5,7 @@
 //! runs the same list, each case against a database of its own.
 
 pub mod broker;
+pub mod credential;
 pub mod dead_letter;
 pub mod dead_letter_shown;
 pub mod fleet;

@@ -1,5 +1,5 @@
 //! What the cases of the SQL contracts ([`crate::MasterStore`], [`crate::TaskStore`],
-//! [`crate::FleetStore`]) share.
+//! [`crate::FleetStore`], [`crate::CredentialStore`]) share.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use sluice_core::{
 };
 
 use crate::{
-    FleetStore, MasterStore, TaskStore,
+    CredentialStore, FleetStore, MasterStore, TaskStore,
     master::{Applied, ApplyBatch, ApplyRecord, MasterQuery, RecordHistory, Route},
     run::NewRun,
     task::{
@@ -38,6 +38,9 @@ pub trait SqlFixture: Send + Sync + 'static {
 
     /// The same for what the fleet agrees on.
     async fn open_fleet(&self) -> Arc<dyn FleetStore>;
+
+    /// The same for credentials.
+    async fn open_credentials(&self) -> Arc<dyn CredentialStore>;
 
     /// Runs a statement whose text both dialects understand; returns the rows it changed.
     async fn execute(&self, sql: &'static str) -> u64;
@@ -106,6 +109,7 @@ macro_rules! sql_suite {
         $crate::dead_letter_shown_suite!($fixture);
         $crate::replay_suite!($fixture);
         $crate::fleet_suite!($fixture);
+        $crate::credential_suite!($fixture);
     };
 }
 

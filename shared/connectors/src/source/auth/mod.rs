@@ -90,6 +90,8 @@ struct Token {
     generation: u64,
     /// The refresh token that took the place of the configured one.
     refresh_token: Option<SecretString>,
+    /// The number of the last one that the fleet shared.
+    shared: i64,
 }
 
 impl Tokens {

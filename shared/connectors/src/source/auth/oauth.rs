@@ -5,10 +5,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use sluice_core::{Error, ErrorClass, Hash, Result};
+use tokio::time::timeout;
 use url::Url;
 
 use super::{Added, Ticket, Token, bearer};
 use crate::{
+    credentials::{Begun, Credentials, SharedToken},
     http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE},
     source::{
         Source,
@@ -199,7 +201,13 @@ impl OAuth {
             self.configured(&mut token, source, &scope)?;
         }
         if token.good(Utc::now()).is_none() {
-            self.refresh(&mut token, source, &scope).await?;
+            match source.client().credentials() {
+                Some(credentials) => {
+                    self.share(&mut token, credentials, key, source, &scope)
+                        .await?;
+                }
+                None => self.refresh(&mut token, source, &scope).await?,
+            }
         }
         let value = token
             .value
@@ -246,12 +254,95 @@ impl OAuth {
         Ok(())
     }
 
+    /// The fleet's token, renewed here when it is this process's turn.
+    async fn share(
+        &self,
+        token: &mut Token,
+        credentials: &Credentials,
+        key: Hash,
+        source: &Source,
+        scope: &Scope<'_>,
+    ) -> Result<()> {
+        let name = Hash::of_json(&serde_json::json!([
+            self.address(scope)?.as_str(),
+            self.client_id.as_ref().map(Template::source),
+            self.refresh_token.as_ref().map(Template::source),
+            self.scopes,
+        ]));
+        let (found, number) = match credentials.begin(name, key, token.shared).await? {
+            Begun::Found(found) => found,
+            Begun::Mine(renewal) => {
+                let kept = renewal.kept().and_then(|kept| kept.refresh_token.clone());
+                let renewed = timeout(renewal.lasts(), self.renewed(kept.as_ref(), source, scope));
+                match renewed.await {
+                    Ok(Ok(mut renewed)) => {
+                        renewed.refresh_token = renewed.refresh_token.or(kept);
+                        // Kept before it is used: the old refresh token is worth nothing from now on.
+                        renewal.keep(renewed).await?
+                    }
+                    Ok(Err(error)) => {
+                        renewal.give_up().await;
+                        return Err(error);
+                    }
+                    Err(_) => {
+                        renewal.give_up().await;
+                        return Err(Error::new(
+                            ErrorClass::Network,
+                            "token_unavailable",
+                            "the token endpoint could not be called in time",
+                        ));
+                    }
+                }
+            }
+        };
+        token.shared = number;
+        token.value = Some(found.value);
+        token.until = Some(found.until);
+        token.generation += 1;
+        Ok(())
+    }
+
     async fn refresh(&self, token: &mut Token, source: &Source, scope: &Scope<'_>) -> Result<()> {
         if self.updater.is_some() {
             // Asked before the old refresh token is spent.
             source.keeper()?;
         }
-        let kept = token.refresh_token.as_ref();
+        let renewed = self
+            .renewed(token.refresh_token.as_ref(), source, scope)
+            .await?;
+        if let Some(updater) = &self.updater {
+            let text = |secret: &SecretString| secret.expose_secret().to_owned();
+            let changes = [
+                (&updater.access_token_path, Some(text(&renewed.value))),
+                (
+                    &updater.refresh_token_path,
+                    renewed.refresh_token.as_ref().map(text),
+                ),
+                (&updater.expiry_path, Some(renewed.until.to_rfc3339())),
+            ];
+            let changes = changes
+                .into_iter()
+                .filter_map(|(path, text)| Some((path.clone(), text?)))
+                .collect();
+            // Kept before it is used: the old refresh token is worth nothing from now on.
+            source.keep_settings(changes).await?;
+            if renewed.refresh_token.is_some() {
+                token.refresh_token = renewed.refresh_token;
+            }
+        }
+        token.value = Some(renewed.value);
+        token.until = Some(renewed.until);
+        token.generation += 1;
+        Ok(())
+    }
+
+    /// Asks for a new token, with the refresh token that took the place of the configured one.
+    async fn renewed(
+        &self,
+        kept: Option<&SecretString>,
+        source: &Source,
+        scope: &Scope<'_>,
+    ) -> Result<SharedToken> {
         let form = self.form(source, scope, kept.map(ExposeSecret::expose_secret))?;
         let body = self.fetch(source, scope, &form).await?;
         let name = self.names.access_token.text(scope)?;
@@ -262,29 +353,20 @@ impl OAuth {
                 format!("the token answer has no `{name}`"),
             )
         })?;
-        let until = self.until(&body, scope)?;
-        if let Some(updater) = &self.updater {
-            let name = updater.refresh_token_name.text(scope)?;
-            let rotated = find(&body, &name, 0).map(python::text);
-            let changes = [
-                (&updater.access_token_path, Some(value.clone())),
-                (&updater.refresh_token_path, rotated.clone()),
-                (&updater.expiry_path, Some(until.to_rfc3339())),
-            ];
-            let changes = changes
-                .into_iter()
-                .filter_map(|(path, text)| Some((path.clone(), text?)))
-                .collect();
-            // Kept before it is used: the old refresh token is worth nothing from now on.
-            source.keep_settings(changes).await?;
-            if let Some(rotated) = rotated {
-                token.refresh_token = Some(rotated.into());
+        let refresh_token = match &self.updater {
+            Some(updater) => {
+                let name = updater.refresh_token_name.text(scope)?;
+                find(&body, &name, 0)
+                    .map(python::text)
+                    .map(SecretString::from)
             }
-        }
-        token.value = Some(SecretString::from(value));
-        token.until = Some(until);
-        token.generation += 1;
-        Ok(())
+            None => None,
+        };
+        Ok(SharedToken {
+            value: value.into(),
+            until: self.until(&body, scope)?,
+            refresh_token,
+        })
     }
 
     fn address(&self, scope: &Scope<'_>) -> Result<Url> {

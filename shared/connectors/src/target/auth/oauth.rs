@@ -7,13 +7,17 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use sluice_core::{Error, ErrorClass, Result};
+use serde_json::{Value, json};
+use sluice_core::{Error, ErrorClass, Hash, Result};
 use sluice_runtime::failpoint::{self, Point};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use super::filled;
 use crate::{
+    credentials::{Begun, Credentials, Numbered, SharedToken},
     http::{Request, Response, Terms, retry_after},
     target::{
         call::Session,
@@ -43,6 +47,8 @@ pub(in crate::target) struct OAuth {
 #[derive(Debug, Default)]
 pub(in crate::target) struct State {
     token: Option<(SecretString, Instant)>,
+    /// The number of the last one that the fleet shared.
+    shared: i64,
     /// Counts the tokens fetched.
     generation: u64,
 }
@@ -65,12 +71,65 @@ impl OAuth {
         {
             return Ok((token.expose_secret().to_owned(), Ticket(state.generation)));
         }
-        let (token, life) = self.fetch(config, session).await?;
+        let token = match session.http.credentials() {
+            Some(credentials) => {
+                let (token, shared) = self
+                    .share(credentials, state.shared, config, session)
+                    .await?;
+                state.shared = shared;
+                token
+            }
+            None => self.fetch(config, session).await?,
+        };
         failpoint::reach(Point::TargetToken).await;
         state.generation += 1;
-        let usable = life.saturating_sub(MARGIN.min(life / 10));
-        state.token = Some((token.clone().into(), Instant::now() + usable));
-        Ok((token, Ticket(state.generation)))
+        let usable = (token.until - chrono::Utc::now())
+            .to_std()
+            .unwrap_or_default();
+        let value = token.value.expose_secret().to_owned();
+        state.token = Some((token.value, Instant::now() + usable));
+        Ok((value, Ticket(state.generation)))
+    }
+
+    /// The fleet's token, renewed here when it is this process's turn.
+    async fn share(
+        &self,
+        credentials: &Credentials,
+        known: i64,
+        config: &Value,
+        session: &Session<'_>,
+    ) -> Result<Numbered> {
+        let scope = Scope::default().with("config", config);
+        let scopes: Vec<_> = self
+            .scopes
+            .iter()
+            .map(|template| filled(template, &scope))
+            .collect::<Result<_>>()?;
+        let shown = json!([
+            filled(&self.endpoint, &scope)?,
+            filled(&self.client_id, &scope)?,
+            scopes
+        ]);
+        let of = Hash::of_json(&json!([shown, filled(&self.client_secret, &scope)?]));
+        let renewal = match credentials.begin(Hash::of_json(&shown), of, known).await? {
+            Begun::Found(found) => return Ok(found),
+            Begun::Mine(renewal) => renewal,
+        };
+        match timeout(renewal.lasts(), self.fetch(config, session)).await {
+            Ok(Ok(token)) => renewal.keep(token).await,
+            Ok(Err(error)) => {
+                renewal.give_up().await;
+                Err(error)
+            }
+            Err(_) => {
+                renewal.give_up().await;
+                Err(Error::new(
+                    ErrorClass::Network,
+                    "token_unavailable",
+                    "the token endpoint could not be called in time",
+                ))
+            }
+        }
     }
 
     /// Forgets the token of this ticket; a newer one stays.
@@ -81,7 +140,7 @@ impl OAuth {
         }
     }
 
-    async fn fetch(&self, config: &Value, session: &Session<'_>) -> Result<(String, Duration)> {
+    async fn fetch(&self, config: &Value, session: &Session<'_>) -> Result<SharedToken> {
         let scope = Scope::default().with("config", config);
         let url = parse_base(&filled(&self.endpoint, &scope)?)?;
         let mut scopes = Vec::new();
@@ -133,7 +192,12 @@ impl OAuth {
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or(DEFAULT_LIFE)
             .min(Duration::from_secs(30 * 24 * 3600));
-        Ok((token.to_owned(), life))
+        let usable = life.saturating_sub(MARGIN.min(life / 10));
+        Ok(SharedToken {
+            value: token.into(),
+            until: chrono::Utc::now() + usable,
+            refresh_token: None,
+        })
     }
 }
 
