@@ -8,7 +8,7 @@ use sluice_connectors::{
     http::Terms,
     target::{Certainty, Found, PushBatch, PushItem, PushOperation},
 };
-use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, record::RecordRef};
+use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, lease, record::RecordRef};
 use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names, telemetry,
@@ -29,8 +29,6 @@ use crate::{
 
 /// Records looked up together.
 const LOOKUPS: usize = 100;
-/// Calls that are still running when only this part of the lease is left are given up: 1 in 10.
-const MARGIN: u32 = 10;
 
 /// Until when a claimed batch may be worked on (promise C2).
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +42,8 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     pub(crate) fn new(claimed: Instant, lease: Duration) -> Self {
         Self {
-            begin: claimed + lease / 2,
-            end: claimed + (lease - lease / MARGIN),
+            begin: claimed + lease::begins_within(lease),
+            end: claimed + lease::ends_within(lease),
         }
     }
 }

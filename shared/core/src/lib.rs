@@ -13,6 +13,7 @@ pub mod entity;
 pub mod error;
 pub mod fingerprint;
 pub mod ids;
+pub mod lease;
 pub mod message;
 pub mod receivers;
 pub mod record;

@@ -253,6 +253,9 @@ pub fn fatal_attempt(crashes: u32, worker: Option<String>, now: Timestamp) -> At
 pub const NO_ERROR: (ErrorClass, &str) = (ErrorClass::Internal, "no_error_given");
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -21,10 +21,13 @@ use crate::{
     test_server::{Reply, Seen, TestServer},
 };
 
+/// What is kept, and whose turn it is until when.
+type Row = (Kept, Option<(String, Instant)>);
+
 /// A store that several processes open.
 #[derive(Default)]
 struct Memory {
-    kept: Mutex<BTreeMap<String, (Kept, Option<(String, Instant)>)>>,
+    kept: Mutex<BTreeMap<String, Row>>,
     /// Whoever has kept something dies before it hears of it.
     kills: AtomicBool,
     killed: Notify,
@@ -213,7 +216,8 @@ async fn one_process_renews_and_all_use_it() {
         .collect();
     for round in 1..=3 {
         let mut calls = JoinSet::new();
-        for source in fleet.iter().cycle().take(12).cloned() {
+        for source in fleet.iter().cycle().take(12) {
+            let source = source.clone();
             calls.spawn(async move { source.check().await });
         }
         for ended in calls.join_all().await {
