@@ -15,6 +15,7 @@ mod rabbitmq;
 
 use std::{
     env, fs,
+    hash::{BuildHasher, RandomState},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -43,6 +44,10 @@ pub enum Needs {
     Postgres,
     All,
 }
+
+/// Where free ports are looked for: below the usual range of outgoing connections.
+const FIRST_PORT: u16 = 18_000;
+const PORTS: u16 = 14_000;
 
 /// A started server, how it was started, and what to run when it has ended.
 struct Server {
@@ -314,11 +319,14 @@ fn spawn(name: &'static str, mut command: Command, folder: &Path) -> Outcome<Ser
     })
 }
 
+/// A port that nobody listens at. Not of those that the system gives to outgoing connections, one
+/// of which could take it before the server does.
 fn free_port() -> Outcome<u16> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("no free port: {error}"))
+    let random = RandomState::new();
+    (0..1_000_u64)
+        .map(|tries| FIRST_PORT + (random.hash_one(tries) % u64::from(PORTS)) as u16)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| format!("no free port from {FIRST_PORT} on"))
 }
 
 /// Whether something listens at the URL's address; our URLs all name 127.0.0.1.
