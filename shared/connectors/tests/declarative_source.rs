@@ -336,7 +336,7 @@ streams:
     retriever: {class_name: source_x.Custom}
   - $parameters: {name: exotic, path: /}
     retriever:
-      requester: {url_base: "{{ config['url'] }}", authenticator: {type: JwtAuthenticator}}
+      requester: {url_base: "{{ config['url'] }}", authenticator: {type: RateLimitedMultipleTokenAuthenticator}}
       record_selector: {extractor: {field_path: []}}
   - $parameters: {name: plain, path: /}
     retriever:
@@ -354,7 +354,7 @@ streams:
         ),
         (
             "exotic",
-            "`JwtAuthenticator` at manifest.streams[1].retriever.requester.authenticator",
+            "`RateLimitedMultipleTokenAuthenticator` at manifest.streams[1].retriever.requester.authenticator",
         ),
     ] {
         let error = source.slices(&request(stream)).await.unwrap_err();

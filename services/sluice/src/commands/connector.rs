@@ -25,7 +25,7 @@ use crate::{
 pub async fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
     match command {
         ConnectorCommand::Spec { dir } => connector_read::spec(dir),
-        ConnectorCommand::Discover { dir, config } => connector_read::discover(dir, config),
+        ConnectorCommand::Discover { dir, config } => connector_read::discover(dir, config).await,
         ConnectorCommand::Read(args) => connector_read::read(args).await,
         ConnectorCommand::List => list(cli),
         ConnectorCommand::Check { dir, config } => check(cli, dir, config.as_deref()),

@@ -29,14 +29,15 @@ pub fn spec(dir: &Path) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-pub fn discover(dir: &Path, config: &Path) -> Result<Exit> {
-    let source = open(dir, config)?;
+pub async fn discover(dir: &Path, config: &Path) -> Result<Exit> {
+    let source = open(dir, config)?.caching();
+    let catalog = source.catalog_message().await?;
     let mut out = std::io::stdout().lock();
     if let Some(settings) = source.migrated_settings() {
         print(&mut out, &Message::settings(settings.expose()))?;
     }
     refusals(&source, &mut out)?;
-    print(&mut out, &source.catalog_message()?)?;
+    print(&mut out, &catalog)?;
     Ok(Exit::Done)
 }
 

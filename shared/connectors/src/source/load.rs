@@ -104,6 +104,7 @@ impl Source {
         };
         Ok(Self {
             connection: connection.to_owned(),
+            files: files.clone(),
             config,
             settings: SecretConfig::new(normalized.settings),
             migrated: normalized.migrated.map(SecretConfig::new),

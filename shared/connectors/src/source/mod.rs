@@ -62,7 +62,7 @@ use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
 use minijinja::value::Value as Jinja;
 use serde_json::Value;
-use sluice_core::{Error, Result, run::RunKind, secret::SecretConfig};
+use sluice_core::{Error, Result, connector::ConnectorFiles, run::RunKind, secret::SecretConfig};
 
 pub use api::{Page, SliceRequest, StreamInfo};
 pub use patience::Patience;
@@ -79,6 +79,8 @@ use template::{Scope, Templates};
 /// One connection's source: a manifest together with the connection's settings.
 pub struct Source {
     connection: String,
+    /// The connector's, for schemas in files of their own.
+    files: ConnectorFiles,
     settings: SecretConfig,
     migrated: Option<SecretConfig>,
     /// The settings for templates.

@@ -250,10 +250,14 @@ impl Source {
         };
         let count = raw.len();
         let hash = (stream.paginator.is_active() && !raw.is_empty()).then(|| Hash::of_text(&raw));
+        let schema = match stream.selector.casts {
+            true => Some(self.known_schema(&stream.schema)?),
+            false => None,
+        };
         let mut records = Vec::with_capacity(count);
         let mut feed_over = false;
         for record in raw {
-            let Some(record) = stream.selector.apply(record, scope)? else {
+            let Some(record) = stream.selector.apply(record, scope, schema)? else {
                 continue;
             };
             if let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor)

@@ -22,12 +22,13 @@ pub struct Selector {
     filter: Option<Template>,
     transformations: Vec<Transformation>,
     transform_first: bool,
-    /// The schema that values are cast by, if the manifest wants that.
-    casts: Option<Value>,
+    /// Values are cast by the stream's schema.
+    pub casts: bool,
 }
 
+/// A change of a record.
 #[derive(Debug)]
-enum Transformation {
+pub enum Transformation {
     Add(Vec<AddedField>),
     Remove {
         pointers: Vec<Vec<String>>,
@@ -36,8 +37,9 @@ enum Transformation {
     Keys(KeyChange),
 }
 
+/// A field that a record gets.
 #[derive(Debug)]
-struct AddedField {
+pub struct AddedField {
     path: Vec<Template>,
     value: Template,
     kind: Option<ValueType>,
@@ -51,7 +53,6 @@ impl Selector {
         transformations: &[Component<'_>],
         templates: &mut Templates,
         transform_first_by_default: bool,
-        schema: &Value,
     ) -> Result<Self> {
         selector.without_class()?;
         if selector.kind() != "RecordSelector" {
@@ -70,9 +71,9 @@ impl Selector {
             None => None,
         };
         let casts = match selector.get("schema_normalization") {
-            None => None,
-            Some(Value::String(kind)) if kind == "None" => None,
-            Some(Value::String(kind)) if kind == "Default" => Some(schema.clone()),
+            None => false,
+            Some(Value::String(kind)) if kind == "None" => false,
+            Some(Value::String(kind)) if kind == "Default" => true,
             Some(Value::Object(_)) => {
                 return Err(selector.required("schema_normalization")?.unsupported());
             }
@@ -93,8 +94,13 @@ impl Selector {
         })
     }
 
-    /// The record as emitted; `None` when the filter drops it.
-    pub fn apply(&self, record: Value, scope: &Scope<'_>) -> Result<Option<Value>> {
+    /// The record as emitted; `None` when the filter drops it. `schema` is what it is cast by.
+    pub fn apply(
+        &self,
+        record: Value,
+        scope: &Scope<'_>,
+        schema: Option<&Value>,
+    ) -> Result<Option<Value>> {
         let Value::Object(mut record) = record else {
             return Ok(None);
         };
@@ -107,7 +113,7 @@ impl Selector {
         if !self.transform_first {
             record = self.transform(record, scope)?;
         }
-        if let Some(schema) = &self.casts {
+        if let Some(schema) = schema {
             normalize::record(&mut record, schema);
         }
         Ok(Some(Value::Object(record)))
@@ -157,7 +163,7 @@ pub fn evaluate<T>(
 }
 
 impl Transformation {
-    fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+    pub fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
         component.without_class()?;
         match component.kind() {
             "AddFields" => component
@@ -182,7 +188,7 @@ impl Transformation {
         }
     }
 
-    fn apply(
+    pub fn apply(
         &self,
         mut record: Map<String, Value>,
         scope: &Scope<'_>,

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// One unit of reading: a partition and, with a cursor, its range.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
     pub partition: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]

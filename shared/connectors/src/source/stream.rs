@@ -16,7 +16,7 @@ use super::{
     paginate::Paginator,
     partition::Router,
     request::Requester,
-    schema,
+    schema::Schema,
     select::Selector,
     template::{Template, Templates, python},
 };
@@ -38,8 +38,8 @@ pub struct Stream {
     /// Slice options are left out of requests that carry a page token.
     pub drop_slice_options_on_pages: bool,
     pub single: Single,
-    /// The JSON Schema of its records; an empty mapping when there is none.
-    pub schema: Value,
+    /// The JSON Schema of its records.
+    pub schema: Schema,
     /// Answers serve again within a sync.
     pub cached: bool,
     /// What is read instead while there is no state.
@@ -108,24 +108,31 @@ impl Stream {
             None => Single::default(),
         };
         let requester = Requester::build(&retriever.required("requester")?, templates)?;
-        let schema = schema::load(component)?;
+        let schema = Schema::build(component, templates)?;
+        let selector = Selector::build(
+            &retriever.required("record_selector")?,
+            &component.children("transformations")?,
+            templates,
+            cursor.as_ref().is_some_and(|cursor| cursor.client_side),
+        )?;
+        if selector.casts && schema.is_asked() {
+            // Stored pages are read again without the system.
+            return Err(component.invalid(
+                "schema_loader",
+                "a DynamicSchemaLoader cannot go with schema_normalization",
+            ));
+        }
         Ok(Self {
+            schema,
             name: name_of(component),
             primary_key: primary_key(component.get("primary_key")),
             entity_type: ours
                 .and_then(|ours| ours.text("entity_type"))
                 .map(EntityType::from),
-            schema: schema.clone(),
             cached: requester.use_cache == Some(true),
             requester,
             decoder: decoder(&retriever)?,
-            selector: Selector::build(
-                &retriever.required("record_selector")?,
-                &component.children("transformations")?,
-                templates,
-                cursor.as_ref().is_some_and(|cursor| cursor.client_side),
-                &schema,
-            )?,
+            selector,
             paginator,
             migration: StateMigration::build(component, &router, cursor.as_ref())?,
             router,
@@ -156,6 +163,7 @@ impl Stream {
     pub fn fixed_urls(&self, urls: &mut Vec<Url>) {
         for stream in self.both() {
             stream.requester.fixed_urls(urls);
+            stream.schema.fixed_urls(urls);
             for parent in stream.router.parents() {
                 parent.fixed_urls(urls);
             }

@@ -83,7 +83,7 @@ async fn attempt(
     }
     match scene.command {
         Command::Spec => see(&Source::spec_of(&files)?),
-        Command::Discover => see(&source.catalog_message()?),
+        Command::Discover => see(&source.catalog_message().await?),
         Command::Check => {
             let checked = source.check().await;
             let status = if checked.is_ok() {

@@ -105,13 +105,17 @@ impl Source {
         Ok(Message::spec(manifest.get("spec").unwrap_or(&Value::Null)))
     }
 
-    /// CATALOG: its streams. Refused streams are left out; [`Source::refusals`] names them.
-    pub fn catalog_message(&self) -> Result<Message> {
+    /// CATALOG: its streams. Refused streams are left out; [`Source::refusals`] names them. The
+    /// system is called only for schemas that only it knows.
+    ///
+    /// # Errors
+    /// Those of such calls, and of schemas in files.
+    pub async fn catalog_message(&self) -> Result<Message> {
         let mut streams = Vec::new();
         for stream in self.streams.iter().flatten().map(Stream::without_state) {
             let mut entry = json!({
                 "name": stream.name,
-                "json_schema": stream.schema,
+                "json_schema": self.schema(&stream.schema).await?,
                 "supported_sync_modes": ["full_refresh"],
                 "is_resumable": stream.cursor.is_some(),
                 "is_file_based": false,
