@@ -441,6 +441,11 @@ fn bad_manifests_are_told_with_path_and_line() {
             "line 6",
         ),
         (
+            with("        http_metod: GET\n"),
+            "manifest_field_unknown",
+            "line 6); did you mean `http_method`?",
+        ),
+        (
             format!("{stream}check: {{stream_names: [b]}}\n"),
             "manifest_invalid",
             "manifest.check.stream_names: there is no stream `b`",

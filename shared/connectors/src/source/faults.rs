@@ -7,7 +7,7 @@ use super::{
     budget::Budget,
     concurrency::Concurrency,
     load::{declared, manifest_of},
-    manifest::{Component, Lines},
+    manifest::{Component, Lines, unknown_fields},
     settings::Rules,
     stream::{self, Stream},
     template::Templates,
@@ -66,6 +66,7 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
     faults.extend(budget.and_then(|budget| Budget::build(&budget, &mut templates).err()));
     let level = root.child("concurrency_level")?;
     faults.extend(Concurrency::build(level, &mut templates).err());
+    faults.extend(unknown_fields(&manifest));
     Ok(faults)
 }
 
@@ -82,5 +83,26 @@ fn placed(error: Error, lines: &Lines<'_>) -> Error {
     match error.advice() {
         Some(hint) => placed.hint(hint),
         None => placed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::Library;
+
+    #[test]
+    fn shipped_connectors_have_no_faults() {
+        let library = Library::new(None).unwrap();
+        let mut looked_at = 0;
+        for name in library.names() {
+            let files = library.get(name).unwrap();
+            if files.get("manifest.yaml").is_some() {
+                looked_at += 1;
+                let faults = Source::faults(&files);
+                assert!(faults.is_empty(), "{name}: {faults:?}");
+            }
+        }
+        assert!(looked_at > 0);
     }
 }

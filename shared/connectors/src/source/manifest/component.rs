@@ -4,7 +4,10 @@ use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
-use super::propagate::{PARAMETERS, falsy};
+use super::{
+    propagate::{PARAMETERS, falsy},
+    vocabulary::meant_type,
+};
 use crate::source::template::{Mapping, Nested, Template, Templates, json};
 
 /// One component of a propagated manifest.
@@ -48,13 +51,17 @@ impl<'a> Component<'a> {
     pub fn unsupported(&self) -> Error {
         let what = match self.map.get("class_name").and_then(Value::as_str) {
             Some(class) => format!("custom code ({class})"),
+            None if self.kind().is_empty() => "a component without a type".to_owned(),
             None => format!("the component type `{}`", self.kind()),
         };
-        Error::config(
+        let error = Error::config(
             "component_unsupported",
             format!("{what} at {} is not supported", self.path),
-        )
-        .hint("this stream cannot be read; the others of the connector can")
+        );
+        match meant_type(self.kind()) {
+            Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+            None => error.hint("this stream cannot be read; the others of the connector can"),
+        }
     }
 
     /// The refusal of a field this engine does not know what to do with.

@@ -4,6 +4,7 @@ mod component;
 mod lines;
 mod propagate;
 pub(crate) mod references;
+mod vocabulary;
 pub(crate) mod yaml;
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use sluice_core::Result;
 pub use component::Component;
 pub use lines::Lines;
 pub use propagate::falsy;
+pub use vocabulary::unknown_fields;
 
 /// Parses and resolves references: what manifests and `operations.yaml` have in common.
 pub fn parse(text: &str) -> Result<Value> {
