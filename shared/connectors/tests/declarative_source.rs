@@ -443,7 +443,7 @@ fn bad_manifests_are_told_with_path_and_line() {
         (
             with("        http_metod: GET\n"),
             "manifest_field_unknown",
-            "line 6); did you mean `http_method`?",
+            "line 6) [manifest_field_unknown]; did you mean `http_method`?",
         ),
         (
             format!("{stream}check: {{stream_names: [b]}}\n"),
