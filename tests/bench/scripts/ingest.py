@@ -10,14 +10,12 @@ import pika
 import psycopg
 import pymongo
 
-source, postgres, mongodb, rabbitmq, records = sys.argv[1:6]
+source, postgres, mongodb, database, rabbitmq, queue, records = sys.argv[1:8]
 
-raw = pymongo.MongoClient(mongodb)["sluice_bench_script"]["raw"]
-raw.drop()
+raw = pymongo.MongoClient(mongodb)[database]["raw"]
 raw.create_index([("sourceId", 1), ("hash", 1)])
 db = psycopg.connect(postgres, autocommit=False)
 with db.cursor() as cursor:
-    cursor.execute("drop table if exists script_master, script_versions, script_tasks")
     cursor.execute("create table script_master (id bigint generated always as identity primary key,"
                    " source_id text not null unique, hash text not null, version integer not null)")
     cursor.execute("create table script_versions (master_id bigint, version integer, data json,"
@@ -27,8 +25,7 @@ with db.cursor() as cursor:
 db.commit()
 connection = pika.BlockingConnection(pika.URLParameters(rabbitmq))
 channel = connection.channel()
-channel.queue_declare("bench.script", durable=True, arguments={"x-queue-type": "quorum"})
-channel.queue_purge("bench.script")
+channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
 channel.confirm_delivery()
 
 started = time.perf_counter()
@@ -65,7 +62,7 @@ while done < int(records):
                            " on conflict (master_id) do update set state = 'staged' returning id", (master,))
             task = cursor.fetchone()[0]
         db.commit()
-        channel.basic_publish("", "bench.script", json.dumps({"task": task, "data": record}),
+        channel.basic_publish("", queue, json.dumps({"task": task, "data": record}),
                               pika.BasicProperties(delivery_mode=2), mandatory=True)
         done += 1
 print(json.dumps({"records": done, "seconds": time.perf_counter() - started,

@@ -6,7 +6,7 @@ const amqp = require('amqplib');
 const { Pool } = require('undici');
 const pg = require('pg');
 
-const [target, postgres, rabbitmq, records] = process.argv.slice(2);
+const [target, postgres, rabbitmq, queue, records] = process.argv.slice(2);
 const database = new pg.Pool({ connectionString: postgres, max: 8 });
 const client = new Pool(target, { connections: 64 });
 const connection = await amqp.connect(rabbitmq);
@@ -17,7 +17,7 @@ const started = process.hrtime.bigint();
 const cpu = process.cpuUsage();
 let done = 0;
 await new Promise((resolve, reject) => {
-  channel.consume('bench.script', async (message) => {
+  channel.consume(queue, async (message) => {
     try {
       const { task, data } = JSON.parse(message.content);
       const answer = await client.request({

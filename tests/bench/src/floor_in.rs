@@ -1,6 +1,8 @@
-//! The floor of sync-in: the same I/O in batches and nothing else. Fetch a page; insert its raw
-//! documents; insert or update master rows, versions and tasks in one transaction; publish one
-//! confirmed message per task. No mapping, no validation, no decisions but "is the hash known".
+//! The floor of sync-in: the I/O that its promises cannot do without, in batches, and nothing else.
+//! Fetch a page; keep its bytes (I1); insert or update master rows, versions, links and tasks in one
+//! transaction (M1); insert raw documents with their raw and processed form; mark the page as done;
+//! publish one confirmed message per task and mark it as published (M2). No mapping, no validation, no
+//! decisions but "is the hash known", and only the indexes that keep keys unique or find what is owed.
 
 use std::collections::HashMap;
 
@@ -10,13 +12,16 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
-use mongodb::bson::{Document, doc};
+use mongodb::{
+    Collection, IndexModel,
+    bson::{Binary, Document, doc, oid::ObjectId, spec::BinarySubtype},
+    options::{Acknowledgment, CollectionOptions, IndexOptions, WriteConcern},
+};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use crate::{Outcome, connect::Servers, measure::Stopwatch, workload};
 
-const QUEUE: &str = "bench.floor";
 /// Pages in hand at once: as many as sync-in takes.
 const CONCURRENCY: usize = 4;
 
@@ -25,14 +30,18 @@ const SCHEMA: &str = "
         hash text not null, version integer not null);
     create table versions (master_id bigint not null, version integer not null, data json not null,
         primary key (master_id, version));
+    create table links (master_id bigint not null, connection_id bigint not null, external_id text not null,
+        seen_hash text not null, base_version integer not null, primary key (master_id, connection_id));
     create table tasks (id bigint generated always as identity primary key, master_id bigint not null unique,
         version integer not null, state text not null);
+    create index on tasks (id) where state = 'pending';
     create table attempts (task_id bigint not null, number integer not null, at timestamptz not null default now(),
         primary key (task_id, number))";
 
 /// Both rounds: all new, then one in ten changed.
 pub async fn run(
     servers: &Servers,
+    queue: &str,
     source: &str,
     records: u64,
 ) -> Outcome<Vec<crate::measure::Figures>> {
@@ -41,10 +50,7 @@ pub async fn run(
         .connect(&servers.postgres)
         .await?;
     sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-    let raw = mongodb::Client::with_uri_str(&servers.mongodb)
-        .await?
-        .database(&servers.mongodb_database)
-        .collection::<Document>("raw");
+    let raw = Raw::open(servers).await?;
     let connection =
         Connection::connect(&servers.rabbitmq, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
@@ -58,10 +64,7 @@ pub async fn run(
         ..QueueDeclareOptions::default()
     };
     channel
-        .queue_declare(QUEUE.into(), durable, arguments)
-        .await?;
-    channel
-        .queue_purge(QUEUE.into(), lapin::options::QueuePurgeOptions::default())
+        .queue_declare(queue.into(), durable, arguments)
         .await?;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -73,7 +76,12 @@ pub async fn run(
         let watch = Stopwatch::start();
         let pages = (0..records.div_ceil(workload::PAGE)).map(|number| {
             let (http, pool, raw, channel) = (&http, &pool, &raw, &channel);
-            async move { page(http, pool, raw, channel, source, number * workload::PAGE).await }
+            async move {
+                let offset = number * workload::PAGE;
+                let tasks = page(http, pool, raw, source, offset).await?;
+                publish(channel, queue, &tasks).await?;
+                published(pool, &tasks).await
+            }
         });
         stream::iter(pages)
             .buffer_unordered(CONCURRENCY)
@@ -89,17 +97,17 @@ pub async fn run(
 async fn page(
     http: &reqwest::Client,
     pool: &PgPool,
-    raw: &mongodb::Collection<Document>,
-    channel: &lapin::Channel,
+    raw: &Raw,
     source: &str,
     offset: u64,
-) -> Outcome {
+) -> Outcome<Vec<i64>> {
     let body = http
         .get(format!("{source}/records?offset={offset}&limit=1000"))
         .send()
         .await?
         .bytes()
         .await?;
+    let payload = raw.keep(&body).await?;
     let page: Value = serde_json::from_slice(&body)?;
     let records = page["records"].as_array().cloned().unwrap_or_default();
     let mut ids = Vec::with_capacity(records.len());
@@ -122,26 +130,75 @@ async fn page(
     let changed: Vec<usize> = (0..ids.len())
         .filter(|&i| known.get(&ids[i]) != Some(&hashes[i]))
         .collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let documents = changed
-        .iter()
-        .map(|&i| {
-            Ok(doc! { "sourceId": &ids[i], "hash": &hashes[i], "rawData": mongodb::bson::serialize_to_document(&records[i])? })
-        })
-        .collect::<Outcome<Vec<_>>>()?;
-    let concern = mongodb::options::WriteConcern::builder()
-        .w(mongodb::options::Acknowledgment::Majority)
-        .journal(true)
-        .build();
-    raw.insert_many(documents)
-        .write_concern(concern)
-        .ordered(false)
-        .await?;
     let pick = |all: &[String]| changed.iter().map(|&i| all[i].clone()).collect::<Vec<_>>();
-    let tasks = write(pool, &pick(&ids), &pick(&hashes), &pick(&texts)).await?;
-    publish(channel, &tasks).await
+    let mut tasks = Vec::new();
+    if !changed.is_empty() {
+        tasks = write(pool, &pick(&ids), &pick(&hashes), &pick(&texts)).await?;
+        let documents = changed.iter().map(|&i| {
+            let raw = mongodb::bson::serialize_to_document(&records[i])?;
+            let mut processed = raw.clone();
+            for unmapped in workload::UNMAPPED {
+                processed.remove(unmapped);
+            }
+            Ok(doc! {
+                "sourceId": &ids[i], "hash": &hashes[i], "payload": payload,
+                "rawData": raw, "processedData": processed,
+            })
+        });
+        let documents = documents.collect::<Outcome<Vec<_>>>()?;
+        raw.records.insert_many(documents).ordered(false).await?;
+    }
+    raw.done(payload).await?;
+    Ok(tasks)
+}
+
+/// Payloads, durable before anything is made of them, and the records found in them, which are as
+/// durable as the write after them.
+struct Raw {
+    payloads: Collection<Document>,
+    records: Collection<Document>,
+}
+
+impl Raw {
+    async fn open(servers: &Servers) -> Outcome<Self> {
+        let database = mongodb::Client::with_uri_str(&servers.mongodb)
+            .await?
+            .database(&servers.mongodb_database);
+        let durable = WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .journal(true)
+            .build();
+        let durable = CollectionOptions::builder().write_concern(durable).build();
+        let raw = Self {
+            payloads: database.collection_with_options("payloads", durable),
+            records: database.collection("records"),
+        };
+        let unique = IndexOptions::builder().unique(true).build();
+        let identity = IndexModel::builder()
+            .keys(doc! { "sourceId": 1, "hash": 1 })
+            .options(unique)
+            .build();
+        raw.records.create_index(identity).await?;
+        Ok(raw)
+    }
+
+    async fn keep(&self, body: &[u8]) -> Outcome<ObjectId> {
+        let id = ObjectId::new();
+        let bytes = zstd::bulk::compress(body, 3)?;
+        let subtype = BinarySubtype::Generic;
+        let body = Binary { subtype, bytes };
+        let payload = doc! { "_id": id, "state": "pending", "body": body };
+        self.payloads.insert_one(payload).await?;
+        Ok(id)
+    }
+
+    async fn done(&self, payload: ObjectId) -> Outcome {
+        let update = doc! { "$set": { "state": "completed" } };
+        self.payloads
+            .update_one(doc! { "_id": payload }, update)
+            .await?;
+        Ok(())
+    }
 }
 
 async fn write(
@@ -181,9 +238,18 @@ async fn write(
     .bind(&data)
     .execute(&mut *tx)
     .await?;
+    sqlx::query(
+        "insert into links (master_id, connection_id, external_id, seen_hash, base_version)
+         select m.id, 1, m.source_id, m.hash, m.version from master m where m.id = any($1::bigint[])
+         on conflict (master_id, connection_id) do update
+         set seen_hash = excluded.seen_hash, base_version = excluded.base_version",
+    )
+    .bind(&masters)
+    .execute(&mut *tx)
+    .await?;
     let tasks = sqlx::query_scalar(
-        "insert into tasks (master_id, version, state) select unnest($1::bigint[]), unnest($2::int[]), 'staged'
-         on conflict (master_id) do update set version = excluded.version, state = 'staged' returning id",
+        "insert into tasks (master_id, version, state) select unnest($1::bigint[]), unnest($2::int[]), 'pending'
+         on conflict (master_id) do update set version = excluded.version, state = 'pending' returning id",
     )
     .bind(&masters)
     .bind(&versions)
@@ -193,7 +259,7 @@ async fn write(
     Ok(tasks)
 }
 
-async fn publish(channel: &lapin::Channel, tasks: &[i64]) -> Outcome {
+async fn publish(channel: &lapin::Channel, queue: &str, tasks: &[i64]) -> Outcome {
     let mut confirms = Vec::with_capacity(tasks.len());
     let properties = BasicProperties::default().with_delivery_mode(2);
     for task in tasks {
@@ -206,7 +272,7 @@ async fn publish(channel: &lapin::Channel, tasks: &[i64]) -> Outcome {
             channel
                 .basic_publish(
                     "".into(),
-                    QUEUE.into(),
+                    queue.into(),
                     options,
                     body.as_bytes(),
                     properties.clone(),
@@ -219,5 +285,14 @@ async fn publish(channel: &lapin::Channel, tasks: &[i64]) -> Outcome {
             return Err("a message was not confirmed".into());
         }
     }
+    Ok(())
+}
+
+/// What is not marked would be published again after a crash.
+async fn published(pool: &PgPool, tasks: &[i64]) -> Outcome {
+    sqlx::query("update tasks set state = 'staged' where id = any($1)")
+        .bind(tasks)
+        .execute(pool)
+        .await?;
     Ok(())
 }

@@ -20,6 +20,7 @@ const SLOTS: usize = 3;
 /// Sends `records` messages of the floor's queue.
 pub async fn run(
     servers: &Servers,
+    queue: &str,
     target: &str,
     records: u64,
 ) -> Outcome<crate::measure::Figures> {
@@ -37,7 +38,7 @@ pub async fn run(
     let watch = Stopwatch::start();
     let consumer = channel
         .basic_consume(
-            "bench.floor".into(),
+            queue.into(),
             "floor".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),

@@ -12,11 +12,14 @@ mod connect;
 mod floor_in;
 mod floor_out;
 mod measure;
+mod part;
 mod product;
 mod read;
 mod replay;
 mod scripts;
+mod servers_cpu;
 mod stage;
+mod staging;
 mod suite;
 mod vendor;
 mod workload;
@@ -42,6 +45,15 @@ pub enum Backend {
     Servers,
 }
 
+impl Backend {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Servers => "servers",
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Every part, one after the other; prints one JSON document
@@ -60,6 +72,23 @@ enum Command {
     },
     /// Sync-in with 10,000 and with 500,000 records: memory must stay flat
     Memory {
+        /// How many, one run each
+        #[arg(long, value_delimiter = ',', default_values_t = [10_000, 500_000])]
+        records: Vec<u64>,
+        #[arg(long, value_enum, default_value_t = Backend::Servers)]
+        backend: Backend,
+    },
+    /// Sync-out with the limiter and without, and as two replicas
+    Out {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        #[arg(long, value_enum, default_value_t = Backend::Servers)]
+        backend: Backend,
+    },
+    /// Waiting tasks staged and published
+    Staging {
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
         #[arg(long, value_enum, default_value_t = Backend::Servers)]
         backend: Backend,
     },
@@ -87,7 +116,7 @@ enum Command {
     ServeTarget,
     /// One part, in this process; prints its figures
     #[command(hide = true)]
-    Part(suite::Part),
+    Part(part::Part),
 }
 
 fn main() -> Outcome {
@@ -96,21 +125,51 @@ fn main() -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        match Cli::parse().command {
-            Command::All {
-                records,
-                backend,
-                no_scripts,
-                script_records,
-            } => suite::all(records, &backend, (!no_scripts).then_some(script_records)).await,
-            Command::Memory { backend } => suite::memory(backend).await,
-            Command::Replay { records, backend } => suite::replay(records, backend).await,
-            Command::Read { records, reference } => read::run(records, reference.as_deref()).await,
-            Command::ServeVendor { records } => vendor::serve(records).await,
-            Command::ServeSource { records } => stage::serve_source(records).await,
-            Command::ServeTarget => stage::serve_target().await,
-            Command::Part(part) => suite::run_part(&part).await,
+    runtime.block_on(run(Cli::parse().command))
+}
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::All {
+            records,
+            backend,
+            no_scripts,
+            script_records,
+        } => {
+            let scripts = (!no_scripts).then_some(script_records);
+            suite::in_own_place(&backend, async |name| {
+                suite::all(name, records, &backend, scripts).await
+            })
+            .await
         }
-    })
+        Command::Memory { records, backend } => {
+            suite::in_own_place(&[backend], async |name| {
+                suite::memory(name, backend, &records).await
+            })
+            .await
+        }
+        Command::Out { records, backend } => {
+            suite::in_own_place(&[backend], async |name| {
+                suite::out(name, backend, records).await
+            })
+            .await
+        }
+        Command::Staging { records, backend } => {
+            suite::in_own_place(&[backend], async |name| {
+                suite::staging(name, backend, records).await
+            })
+            .await
+        }
+        Command::Replay { records, backend } => {
+            suite::in_own_place(&[backend], async |name| {
+                suite::replay(name, backend, records).await
+            })
+            .await
+        }
+        Command::Read { records, reference } => read::run(records, reference.as_deref()).await,
+        Command::ServeVendor { records } => vendor::serve(records).await,
+        Command::ServeSource { records } => stage::serve_source(records).await,
+        Command::ServeTarget => stage::serve_target().await,
+        Command::Part(part) => part::run(&part).await,
+    }
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of one part. Servers and stand-ins run in processes of their own and do not count.
+use crate::servers_cpu::{self, ServersCpu};
+
+/// The figures of one part. Stand-ins run in processes of their own and do not count.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     pub part: String,
@@ -12,6 +14,9 @@ pub struct Figures {
     pub seconds: f64,
     pub records_per_second: f64,
     pub cpu_seconds_per_100k: f64,
+    /// The same of each server that runs on this machine.
+    #[serde(default, skip_serializing_if = "ServersCpu::is_empty")]
+    pub servers_cpu_seconds_per_100k: ServersCpu,
     /// Most memory resident at any time, in MiB (VmHWM).
     pub peak_memory_mib: f64,
 }
@@ -20,13 +25,15 @@ pub struct Figures {
 pub struct Stopwatch {
     started: Instant,
     cpu: f64,
+    servers: ServersCpu,
 }
 
 impl Stopwatch {
     pub fn start() -> Self {
         Self {
-            started: Instant::now(),
+            servers: servers_cpu::now(),
             cpu: cpu_seconds(),
+            started: Instant::now(),
         }
     }
 
@@ -34,12 +41,14 @@ impl Stopwatch {
         let seconds = self.started.elapsed().as_secs_f64();
         let cpu = cpu_seconds() - self.cpu;
         let count = records.max(1) as f64;
+        let servers = servers_cpu::per_100k(&self.servers, &servers_cpu::now(), count);
         Figures {
             part: part.to_owned(),
             records,
             seconds,
             records_per_second: count / seconds,
             cpu_seconds_per_100k: cpu / count * 100_000.0,
+            servers_cpu_seconds_per_100k: servers,
             peak_memory_mib: peak_memory_mib(),
         }
     }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use serde_json::json;
 use sluice_connectors::{credentials::Fleet, library::Library};
 use sluice_core::{
-    catalogue::{Catalogue, CatalogueSpec},
+    catalogue::{Catalogue, CatalogueSpec, Connection},
     message::{QueueKind, QueueName},
     run::RunKind,
 };
@@ -15,18 +15,22 @@ use sluice_orchestrator::{Orchestrator, plan};
 use sluice_postgres::{PoolSettings, PostgresSql};
 use sluice_rabbitmq::{RabbitBroker, RabbitOptions};
 use sluice_runtime::Shutdown;
-use sluice_store::Backends;
+use sluice_store::{Backends, task::RescueSettings};
 use sluice_sync_in::{Sources, SyncIn};
 use sluice_sync_out::{SyncOut, Targets};
 use sluice_transform::Schemas;
 
 use crate::{
     Backend, Outcome,
-    connect::Servers,
+    connect::{RunName, SOURCE, Servers, TARGET},
     measure::{Figures, Stopwatch},
+    part::Part,
 };
 
-pub(crate) const POLL: Duration = Duration::from_millis(20);
+/// Each look costs queries, which should not show in the figures.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
+/// The same for counting what waits.
+pub(crate) const COUNT: Duration = Duration::from_millis(200);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const WORKER: &str = "bench";
 
@@ -35,66 +39,32 @@ pub struct Product {
     pub(crate) backends: Backends,
     pub(crate) catalogue: Arc<Catalogue>,
     connectors: Library,
+    run: RunName,
 }
 
 impl Product {
     /// On the servers, or embedded in `folder`.
-    pub async fn open(
-        backend: Backend,
-        folder: &Path,
-        servers: Option<&Servers>,
-        urls: &Urls,
-    ) -> Outcome<Self> {
-        let backends = match (backend, servers) {
-            (Backend::Servers, Some(servers)) => {
-                let pool = PoolSettings {
-                    max_connections: 10,
-                    ..PoolSettings::default()
-                };
-                let sql = Arc::new(PostgresSql::connect(&servers.postgres, pool).await?);
-                Backends {
-                    raw: Arc::new(
-                        MongoRaw::connect(&servers.mongodb, &servers.mongodb_database).await?,
-                    ),
-                    master: sql.clone(),
-                    tasks: sql.clone(),
-                    fleet: sql.clone(),
-                    credentials: sql,
-                    broker: Arc::new(
-                        RabbitBroker::connect(&servers.rabbitmq, RabbitOptions::default()).await?,
-                    ),
-                }
-            }
-            _ => {
-                let sql = Arc::new(
-                    EmbeddedSql::open(&format!("sqlite:{}", folder.join("master.db").display()))
-                        .await?,
-                );
-                let raw = format!("sqlite:{}", folder.join("raw.db").display());
-                Backends {
-                    raw: Arc::new(SqliteRaw::connect(&raw).await?),
-                    master: sql.clone(),
-                    tasks: sql.clone(),
-                    fleet: sql.clone(),
-                    credentials: sql,
-                    broker: Arc::new(LocalBroker::default()),
-                }
-            }
+    pub async fn open(part: &Part, servers: Option<&Servers>) -> Outcome<Self> {
+        let backends = match servers {
+            Some(servers) => Self::on_servers(servers).await?,
+            None => Self::embedded(&part.folder).await?,
         };
         backends.master.migrate().await?;
         backends.raw.prepare().await?;
+        let (run, urls) = (&part.name, &part.urls);
+        let organization = run.organization();
         let spec: CatalogueSpec = serde_json::from_value(json!({
-            "organizations": [{ "slug": "bench", "name": "Bench" }],
+            "organizations": [{ "slug": organization, "name": "Bench" }],
             "connections": [
-                { "organization": "bench", "name": "source", "connector": "bench-source",
+                { "organization": organization, "name": SOURCE, "connector": "bench-source",
                   "config": { "base_url": urls.source } },
-                { "organization": "bench", "name": "target", "connector": "bench-target",
+                { "organization": organization, "name": TARGET, "connector": "bench-target",
                   "config": { "base_url": urls.target },
                   "limits": urls.limit.map_or_else(Vec::new, |calls| vec![json!({ "calls": calls, "per_seconds": 60 })]),
                   "concurrency": 64 },
             ],
-            "flows": [{ "organization": "bench", "name": "bench", "source": "source",
-                        "targets": [{ "connection": "target" }] }],
+            "flows": [{ "organization": organization, "name": "bench", "source": SOURCE,
+                        "targets": [{ "connection": TARGET }] }],
         }))?;
         let catalogue = Arc::new(backends.master.register(&spec).await?);
         let library = Library::new(Some(Path::new(concat!(
@@ -105,6 +75,38 @@ impl Product {
             backends,
             catalogue,
             connectors: library,
+            run: run.clone(),
+        })
+    }
+
+    async fn on_servers(servers: &Servers) -> Outcome<Backends> {
+        let pool = PoolSettings {
+            max_connections: 10,
+            ..PoolSettings::default()
+        };
+        let sql = Arc::new(PostgresSql::connect(&servers.postgres, pool).await?);
+        let raw = MongoRaw::connect(&servers.mongodb, &servers.mongodb_database).await?;
+        let broker = RabbitBroker::connect(&servers.rabbitmq, RabbitOptions::default()).await?;
+        Ok(Backends {
+            raw: Arc::new(raw),
+            master: sql.clone(),
+            tasks: sql.clone(),
+            fleet: sql.clone(),
+            credentials: sql,
+            broker: Arc::new(broker),
+        })
+    }
+
+    async fn embedded(folder: &Path) -> Outcome<Backends> {
+        let file = |name| format!("sqlite:{}", folder.join(name).display());
+        let sql = Arc::new(EmbeddedSql::open(&file("master.db")).await?);
+        Ok(Backends {
+            raw: Arc::new(SqliteRaw::connect(&file("raw.db")).await?),
+            master: sql.clone(),
+            tasks: sql.clone(),
+            fleet: sql.clone(),
+            credentials: sql,
+            broker: Arc::new(LocalBroker::default()),
         })
     }
 
@@ -190,20 +192,23 @@ impl Product {
     pub async fn sync_out(&self, part: &str, records: u64, backend: Backend) -> Outcome<Figures> {
         let shutdown = Shutdown::manual();
         let sync_out = self.sync_out_service()?;
+        if backend == Backend::Embedded {
+            // The broker in the process that read is gone, with what was in it.
+            self.forget_messages().await?;
+        }
         let watch = Stopwatch::start();
         let mut services = vec![tokio::spawn(sluice_sync_out::run(
             sync_out,
             shutdown.clone(),
         ))];
         if backend == Backend::Embedded {
-            // The in-process broker of the process that read is gone; its references come again.
             services.push(tokio::spawn(sluice_orchestrator::run(
-                self.orchestrator(POLL),
+                self.orchestrator(HOUR),
                 shutdown.clone(),
             )));
         }
         while !self.backends.tasks.backlog().await?.is_empty() {
-            tokio::time::sleep(POLL * 10).await;
+            tokio::time::sleep(COUNT).await;
         }
         let figures = watch.stop(part, records);
         shutdown.stop();
@@ -242,16 +247,30 @@ impl Product {
 
     pub(crate) fn organization(&self) -> Outcome<sluice_core::OrganizationId> {
         self.catalogue
-            .organization("bench")
+            .organization(&self.run.organization())
             .ok_or_else(|| "the organization is not registered".into())
     }
 
-    fn push_queue(&self) -> QueueName {
-        QueueName {
-            kind: QueueKind::Push(sluice_core::Priority::DEFAULT.class()),
-            organization: "bench".to_owned(),
-            connection: "target".to_owned(),
-        }
+    /// The source or the target.
+    pub(crate) fn connection(&self, name: &str) -> Outcome<&Connection> {
+        let mut all = self.catalogue.connections.iter();
+        all.find(|connection| connection.spec.name == name)
+            .ok_or_else(|| format!("the connection {name} is not registered").into())
+    }
+
+    pub(crate) fn push_queue(&self) -> QueueName {
+        let kind = QueueKind::Push(sluice_core::Priority::DEFAULT.class());
+        self.run.product_queue(kind, TARGET)
+    }
+
+    /// Makes pending what was staged: its messages are gone.
+    pub(crate) async fn forget_messages(&self) -> Outcome {
+        let lost = RescueSettings {
+            staged_for: Duration::ZERO,
+            limit: 500,
+        };
+        while self.backends.tasks.rescue(&lost).await?.messages > 0 {}
+        Ok(())
     }
 
     /// Empties the broker's queues of an earlier benchmark.

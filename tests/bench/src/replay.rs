@@ -8,13 +8,13 @@ use sluice_runtime::Shutdown;
 use sluice_store::{
     dead_letter::DeadLetterFilter,
     replay::{NewReplay, ReplayState},
-    task::{Attempt, AttemptError, Claim, PushNext, PushSettlement, RescueSettings, StageQuota},
+    task::{Attempt, AttemptError, Claim, PushNext, PushSettlement, StageQuota},
 };
 
 use crate::{
     Outcome,
     measure::{Figures, Stopwatch},
-    product::{HOUR, POLL, Product, WORKER},
+    product::{COUNT, HOUR, POLL, Product, WORKER},
 };
 
 /// Tasks that die together, before the measurement.
@@ -61,7 +61,7 @@ impl Product {
             if running == 0 && tasks.backlog().await?.is_empty() {
                 break;
             }
-            tokio::time::sleep(POLL * 10).await;
+            tokio::time::sleep(COUNT).await;
         }
         let figures = watch.stop(part, started.matched);
         let detail = tasks.replay(organization, started.id).await?;
@@ -97,12 +97,8 @@ impl Product {
             priorities: class.priorities(),
             limit: BATCH,
         });
-        // References of an earlier part are purged: what was staged is pending again.
-        let lost = RescueSettings {
-            staged_for: Duration::ZERO,
-            limit: BATCH,
-        };
-        while tasks.rescue(&lost).await?.messages > 0 {}
+        // References of an earlier part were purged.
+        self.forget_messages().await?;
         loop {
             let staged = tasks.stage(&quotas).await?;
             if staged.is_empty() {

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::{Outcome, connect::Servers, measure::Figures, suite::Stage};
+use crate::{
+    Outcome,
+    connect::{RunName, Servers, User},
+    measure::Figures,
+    servers_cpu,
+    stage::Stage,
+};
 
 pub const PYTHON: &str = "python script in";
 pub const NODE: &str = "node worker out";
-
-const DATABASE: &str = "sluice_bench_script";
 
 #[derive(Deserialize)]
 struct Printed {
@@ -20,23 +24,26 @@ struct Printed {
 }
 
 /// Installs what the scripts need below `target/`, then runs both.
-pub async fn run(records: u64) -> Outcome<Vec<Figures>> {
+pub async fn run(name: &RunName, records: u64) -> Outcome<Vec<Figures>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tools = here.join("../../target/bench-tools");
     std::fs::create_dir_all(&tools)?;
     let python = python(&tools).await?;
     let node = node(&tools).await?;
-    let servers = Servers::reset(DATABASE).await?;
-    let source = Stage::start(&["serve-source", &records.to_string()]).await?;
-    let target = Stage::start(&["serve-target"]).await?;
+    let servers = Servers::reset(name, User::Script).await?;
+    let source = Stage::source(records).await?;
+    let target = Stage::target().await?;
     let count = records.to_string();
+    let queue = name.plain_queue(User::Script);
     eprintln!("servers {PYTHON} {records} records");
     let mut command = Command::new(python);
     command.arg(here.join("scripts/ingest.py")).args([
         &source.url,
         &servers.postgres,
         &servers.mongodb,
+        &servers.mongodb_database,
         &servers.rabbitmq,
+        &queue,
         &count,
     ]);
     let mut figures = vec![figures(PYTHON, command).await?];
@@ -44,7 +51,13 @@ pub async fn run(records: u64) -> Outcome<Vec<Figures>> {
     let mut command = Command::new("node");
     command
         .arg(here.join("scripts/push.mjs"))
-        .args([&target.url, &servers.postgres, &servers.rabbitmq, &count])
+        .args([
+            &target.url,
+            &servers.postgres,
+            &servers.rabbitmq,
+            &queue,
+            &count,
+        ])
         .env("BENCH_NODE_MODULES", node);
     figures.push(self::figures(NODE, command).await?);
     Ok(figures)
@@ -101,6 +114,7 @@ async fn succeed(command: &mut Command) -> Outcome {
 }
 
 async fn figures(part: &str, mut command: Command) -> Outcome<Figures> {
+    let before = servers_cpu::now();
     let output = command
         .stderr(std::process::Stdio::inherit())
         .output()
@@ -116,6 +130,7 @@ async fn figures(part: &str, mut command: Command) -> Outcome<Figures> {
         seconds: printed.seconds,
         records_per_second: count / printed.seconds,
         cpu_seconds_per_100k: printed.cpu_seconds / count * 100_000.0,
+        servers_cpu_seconds_per_100k: servers_cpu::per_100k(&before, &servers_cpu::now(), count),
         // Not measured for scripts.
         peak_memory_mib: 0.0,
     })

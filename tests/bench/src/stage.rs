@@ -1,9 +1,12 @@
 //! The source and the target of the benchmarks, in processes of their own: they do as little as
 //! possible, so that what is measured is not them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -15,7 +18,11 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+};
 
 use crate::{Outcome, workload};
 
@@ -94,4 +101,45 @@ pub async fn announce_and_serve(router: Router) -> Outcome {
     println!("http://{}", listener.local_addr()?);
     axum::serve(listener, router).await?;
     Ok(())
+}
+
+/// A source or target process; ends when dropped.
+pub struct Stage {
+    _child: Child,
+    pub url: String,
+}
+
+impl Stage {
+    pub async fn source(records: u64) -> Outcome<Self> {
+        Self::start(&["serve-source", &records.to_string()]).await
+    }
+
+    pub async fn target() -> Outcome<Self> {
+        Self::start(&["serve-target"]).await
+    }
+
+    async fn start(arguments: &[&str]) -> Outcome<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("no output")?;
+        let url = BufReader::new(stdout)
+            .lines()
+            .next_line()
+            .await?
+            .ok_or("it ended at once")?;
+        Ok(Self { _child: child, url })
+    }
+
+    pub async fn post(&self, path: &str) -> Outcome {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        client
+            .post(format!("{}/{path}", self.url))
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
+    }
 }

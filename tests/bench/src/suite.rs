@@ -1,196 +1,187 @@
 //! Which parts run, one child process each, and what is printed.
 
-use std::{path::PathBuf, process::Stdio};
-
-use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
 
 use crate::{
     Backend, Outcome,
-    connect::Servers,
-    floor_in, floor_out,
+    connect::{self, RunName},
     measure::Figures,
-    product::{Product, Urls},
+    part::{Part, Which},
+    product::Urls,
     scripts,
+    stage::Stage,
 };
 
-const DATABASE: &str = "sluice_bench";
-const FLOOR_DATABASE: &str = "sluice_bench_floor";
+/// Calls per minute that no part comes near, so that the limiter works and never waits.
+const FAR_ABOVE: u32 = 60_000_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    FloorIn,
-    FloorOut,
-    SyncIn,
-    SyncInChanged,
-    SyncOut,
-    Replay,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct Part {
-    #[arg(value_enum)]
-    which: Which,
-    #[arg(long)]
-    records: u64,
-    #[arg(long, value_enum)]
-    backend: Backend,
-    /// Folder of the embedded stores
-    #[arg(long)]
-    folder: PathBuf,
-    #[command(flatten)]
-    urls: Urls,
-}
-
-/// Runs one part in this process and prints its figures.
-#[expect(clippy::print_stdout, reason = "the parent process reads the figures")]
-pub async fn run_part(part: &Part) -> Outcome {
-    let figures = match part.which {
-        Which::FloorIn => {
-            let servers = Servers::reset(FLOOR_DATABASE).await?;
-            floor_in::run(&servers, &part.urls.source, part.records).await?
-        }
-        Which::FloorOut => {
-            let servers = Servers::from_environment(FLOOR_DATABASE)?;
-            vec![floor_out::run(&servers, &part.urls.target, part.records).await?]
-        }
-        Which::SyncIn | Which::SyncInChanged | Which::SyncOut | Which::Replay => {
-            product(part).await?
-        }
-    };
-    println!("{}", serde_json::to_string(&figures)?);
+/// Runs something under a name of its own, prints its result, and removes what it left on the
+/// servers.
+#[expect(clippy::print_stdout, reason = "the result")]
+pub async fn in_own_place(
+    backends: &[Backend],
+    work: impl AsyncFnOnce(&RunName) -> Outcome<Value>,
+) -> Outcome {
+    let name = RunName::unique();
+    let outcome = work(&name).await;
+    if backends.contains(&Backend::Servers) {
+        connect::remove(&name).await?;
+    }
+    println!("{}", serde_json::to_string_pretty(&outcome?)?);
     Ok(())
 }
 
-async fn product(part: &Part) -> Outcome<Vec<Figures>> {
-    let servers = match part.backend {
-        Backend::Embedded => None,
-        Backend::Servers if part.which == Which::SyncIn => Some(Servers::reset(DATABASE).await?),
-        Backend::Servers => Some(Servers::from_environment(DATABASE)?),
-    };
-    let product = Product::open(part.backend, &part.folder, servers.as_ref(), &part.urls).await?;
-    let figures = match part.which {
-        Which::SyncIn => {
-            product.purge().await?;
-            product
-                .sync_in("sync-in new", part.records, part.records)
-                .await?
-        }
-        // The target has not received anything yet, so the changed records' pushes coalesce.
-        Which::SyncInChanged => {
-            product
-                .sync_in("sync-in 10 % changed", part.records, 0)
-                .await?
-        }
-        Which::Replay => product.replay("replay").await?,
-        _ => {
-            product
-                .sync_out("sync-out", part.records, part.backend)
-                .await?
-        }
-    };
-    Ok(vec![figures])
+/// A source, a target, and a folder for embedded stores.
+struct Scene {
+    backend: Backend,
+    name: RunName,
+    records: u64,
+    folder: tempfile::TempDir,
+    source: Stage,
+    target: Stage,
 }
 
-/// Every part; prints one JSON document.
-#[expect(clippy::print_stdout, reason = "the result")]
-pub async fn all(records: u64, backends: &[Backend], script_records: Option<u64>) -> Outcome {
+impl Scene {
+    async fn set(backend: Backend, name: &RunName, records: u64) -> Outcome<Self> {
+        Ok(Self {
+            backend,
+            name: name.clone(),
+            records,
+            folder: tempfile::tempdir()?,
+            source: Stage::source(records).await?,
+            target: Stage::target().await?,
+        })
+    }
+
+    fn part(&self, which: Which) -> Part {
+        Part {
+            which,
+            name: self.name.clone(),
+            records: self.records,
+            backend: self.backend,
+            folder: self.folder.path().to_owned(),
+            urls: Urls {
+                source: self.source.url.clone(),
+                target: self.target.url.clone(),
+                limit: Some(FAR_ABOVE),
+            },
+        }
+    }
+
+    async fn figures(&self, which: Which) -> Outcome<Vec<Figures>> {
+        self.part(which).figures().await
+    }
+}
+
+/// Every part but the long ones.
+pub async fn all(
+    name: &RunName,
+    records: u64,
+    backends: &[Backend],
+    script_records: Option<u64>,
+) -> Outcome<Value> {
     let mut results = serde_json::Map::new();
     for &backend in backends {
-        let folder = tempfile::tempdir()?;
-        let source = Stage::start(&["serve-source", &records.to_string()]).await?;
-        let target = Stage::start(&["serve-target"]).await?;
-        let run = |which| Part {
-            which,
-            records,
-            backend,
-            folder: folder.path().to_owned(),
-            urls: Urls {
-                source: source.url.clone(),
-                target: target.url.clone(),
-                limit: Some(60_000_000),
-            },
-        };
+        let scene = Scene::set(backend, name, records).await?;
         let mut figures = Vec::new();
         if backend == Backend::Servers {
-            let floor_source = Stage::start(&["serve-source", &records.to_string()]).await?;
-            let mut floor = run(Which::FloorIn);
-            floor.urls.source = floor_source.url.clone();
-            figures.extend(child(&floor).await?);
-            figures.extend(child(&run(Which::FloorOut)).await?);
+            let mut floor = scene.part(Which::FloorIn);
+            let source = Stage::source(records).await?;
+            floor.urls.source.clone_from(&source.url);
+            figures.extend(floor.figures().await?);
+            figures.extend(scene.figures(Which::FloorOut).await?);
         }
-        figures.extend(child(&run(Which::SyncIn)).await?);
-        source.post("round/1").await?;
-        figures.extend(child(&run(Which::SyncInChanged)).await?);
-        figures.extend(child(&run(Which::SyncOut)).await?);
+        figures.extend(scene.figures(Which::SyncIn).await?);
+        scene.source.post("round/1").await?;
+        figures.extend(scene.figures(Which::SyncInChanged).await?);
+        figures.extend(scene.figures(Which::SyncOut).await?);
         if let (Backend::Servers, Some(records)) = (backend, script_records) {
-            figures.extend(scripts::run(records).await?);
+            figures.extend(scripts::run(name, records).await?);
         }
         let ratios = ratios(&figures);
         results.insert(
-            name(backend).to_owned(),
+            backend.name().to_owned(),
             json!({ "figures": figures, "ratios": ratios }),
         );
     }
-    println!("{}", serde_json::to_string_pretty(&Value::Object(results))?);
-    Ok(())
+    Ok(Value::Object(results))
 }
 
-/// Peak memory of sync-in with few and with many records.
-#[expect(clippy::print_stdout, reason = "the result")]
-pub async fn memory(backend: Backend) -> Outcome {
+/// Peak memory of sync-in and sync-out with few and with many records.
+pub async fn memory(name: &RunName, backend: Backend, records: &[u64]) -> Outcome<Value> {
     let mut figures = Vec::new();
-    for records in [10_000, 500_000] {
-        let folder = tempfile::tempdir()?;
-        let source = Stage::start(&["serve-source", &records.to_string()]).await?;
-        let target = Stage::start(&["serve-target"]).await?;
-        let urls = Urls {
-            source: source.url.clone(),
-            target: target.url.clone(),
-            limit: None,
-        };
+    for &records in records {
+        let scene = Scene::set(backend, name, records).await?;
         for which in [Which::SyncIn, Which::SyncOut] {
-            let part = Part {
-                which,
-                records,
-                backend,
-                folder: folder.path().to_owned(),
-                urls: urls.clone(),
-            };
-            figures.extend(child(&part).await?);
+            figures.extend(scene.figures(which).await?);
         }
     }
-    println!("{}", serde_json::to_string_pretty(&figures)?);
-    Ok(())
+    Ok(json!(figures))
 }
 
 /// Dead letters made of everything a first run wanted delivered, and their replay.
-#[expect(clippy::print_stdout, reason = "the result")]
-pub async fn replay(records: u64, backend: Backend) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let source = Stage::start(&["serve-source", &records.to_string()]).await?;
-    let target = Stage::start(&["serve-target"]).await?;
+pub async fn replay(name: &RunName, backend: Backend, records: u64) -> Outcome<Value> {
+    let scene = Scene::set(backend, name, records).await?;
+    let mut figures = scene.figures(Which::SyncIn).await?;
+    figures.extend(scene.figures(Which::Replay).await?);
+    Ok(json!(figures))
+}
+
+/// Sync-out with and without the limiter, and as two replicas.
+pub async fn out(name: &RunName, backend: Backend, records: u64) -> Outcome<Value> {
     let mut figures = Vec::new();
-    for which in [Which::SyncIn, Which::Replay] {
-        let part = Part {
-            which,
-            records,
-            backend,
-            folder: folder.path().to_owned(),
-            urls: Urls {
-                source: source.url.clone(),
-                target: target.url.clone(),
-                limit: Some(60_000_000),
-            },
-        };
-        figures.extend(child(&part).await?);
+    let mut plan = vec![
+        ("sync-out", Some(FAR_ABOVE), 1),
+        ("sync-out without a limit", None, 1),
+    ];
+    if backend == Backend::Servers {
+        plan.push(("sync-out, 2 replicas", Some(FAR_ABOVE), 2));
+        // Once more, because the first one also warms everything up.
+        plan.push(("sync-out again", Some(FAR_ABOVE), 1));
     }
-    println!("{}", serde_json::to_string_pretty(&figures)?);
-    Ok(())
+    for (part, limit, replicas) in plan {
+        let scene = Scene::set(backend, name, records).await?;
+        scene.figures(Which::Fill).await?;
+        if backend == Backend::Servers {
+            scene.figures(Which::Staging).await?;
+        }
+        let mut one = scene.part(Which::SyncOut);
+        one.urls.limit = limit;
+        let replicas = (0..replicas).map(|_| one.figures());
+        let each = futures::future::try_join_all(replicas).await?;
+        figures.extend(together(part, each.into_iter().flatten().collect()));
+    }
+    Ok(json!(figures))
+}
+
+/// Replicas that shared one number of records, as one.
+fn together(part: &str, replicas: Vec<Figures>) -> Option<Figures> {
+    let cpu = replicas.iter().map(|one| one.cpu_seconds_per_100k).sum();
+    let peak = replicas.iter().map(|one| one.peak_memory_mib);
+    let peak = peak.fold(0.0, f64::max);
+    let slowest = replicas
+        .into_iter()
+        .max_by(|one, other| one.seconds.total_cmp(&other.seconds))?;
+    Some(Figures {
+        part: part.to_owned(),
+        cpu_seconds_per_100k: cpu,
+        peak_memory_mib: peak,
+        ..slowest
+    })
+}
+
+/// Tasks that wait in SQL, and their references published.
+pub async fn staging(name: &RunName, backend: Backend, records: u64) -> Outcome<Value> {
+    let scene = Scene::set(backend, name, 0).await?;
+    let mut figures = Vec::new();
+    for which in [Which::Fill, Which::Staging] {
+        let part = Part {
+            records,
+            ..scene.part(which)
+        };
+        figures.extend(part.figures().await?);
+    }
+    Ok(json!(figures))
 }
 
 /// Product against floor, records per second, in the same run.
@@ -209,73 +200,4 @@ fn ratios(figures: &[Figures]) -> Value {
         "sync-in new / python": ratio("sync-in new", scripts::PYTHON),
         "sync-out / node": ratio("sync-out", scripts::NODE),
     })
-}
-
-fn name(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Embedded => "embedded",
-        Backend::Servers => "servers",
-    }
-}
-
-async fn child(part: &Part) -> Outcome<Vec<Figures>> {
-    let which = part
-        .which
-        .to_possible_value()
-        .ok_or("a part without a name")?;
-    eprintln!(
-        "{} {} {} records",
-        name(part.backend),
-        which.get_name(),
-        part.records
-    );
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["part", which.get_name(), "--backend", name(part.backend)])
-        .args(["--records", &part.records.to_string()])
-        .args(["--source", &part.urls.source, "--target", &part.urls.target])
-        .arg("--folder")
-        .arg(&part.folder)
-        .stderr(Stdio::inherit());
-    if let Some(limit) = part.urls.limit {
-        command.args(["--limit", &limit.to_string()]);
-    }
-    let output = command.output().await?;
-    if !output.status.success() {
-        return Err(format!("{} failed", which.get_name()).into());
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// A source or target process; ends when dropped.
-pub struct Stage {
-    _child: Child,
-    pub url: String,
-}
-
-impl Stage {
-    pub async fn start(arguments: &[&str]) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("no output")?;
-        let url = BufReader::new(stdout)
-            .lines()
-            .next_line()
-            .await?
-            .ok_or("it ended at once")?;
-        Ok(Self { _child: child, url })
-    }
-
-    async fn post(&self, path: &str) -> Outcome {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        client
-            .post(format!("{}/{path}", self.url))
-            .send()
-            .await?
-            .error_for_status()?;
-        Ok(())
-    }
 }
