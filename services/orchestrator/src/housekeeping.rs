@@ -1,6 +1,9 @@
 //! Timers: lost work comes back, runs move on, gauges are set, old rows go.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use sluice_core::{Result, message::QueueKind};
@@ -15,6 +18,9 @@ use crate::{Orchestrator, quota};
 /// Rows brought back in one transaction, per kind of rescue.
 const RESCUE_BATCH: u32 = 500;
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Counting a long backlog takes time: the pause after it is this many times as long, so that
+/// counting never takes more than a twentieth of a database connection's time.
+const MEASURE_REST: u32 = 20;
 const CLEAR_EVERY: Duration = Duration::from_secs(60);
 
 /// Brings back due retries, dead workers' tasks, lost messages and released children (C2, O7).
@@ -97,7 +103,9 @@ pub(crate) async fn measure(context: &Orchestrator, shutdown: &Shutdown) {
     let mut gauges = Gauges::default();
     let mut pace = Pace::new("gauges", shutdown, MEASURE_EVERY);
     loop {
+        let began = Instant::now();
         let outcome = set_gauges(context, &mut gauges).await;
+        pace.set_idle(MEASURE_EVERY.max(began.elapsed() * MEASURE_REST));
         if !pace.next(outcome.map(|()| Again::Later)).await {
             return;
         }

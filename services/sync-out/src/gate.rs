@@ -110,6 +110,7 @@ pub(crate) mod tests {
             data: json!({}),
             edit: None,
             deleted: false,
+            modified_at: None,
             parents: Vec::new(),
             link: None,
             unsettled_version: None,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
-use sluice_core::{Error, ErrorClass, QueueClass, Timestamp};
+use sluice_core::{Error, ErrorClass, QueueClass, Timestamp, task::PushAction};
 use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names,
@@ -87,6 +87,14 @@ impl Settled {
             "error_class" => class
         )
         .increment(1);
+        if let Some(lag) = lag(&work.task, &next, Utc::now()) {
+            metrics::histogram!(
+                names::SYNC_LAG,
+                "target" => name(),
+                "entity_type" => work.task.entity_type.to_string()
+            )
+            .record(lag);
+        }
         if next == PushNext::Dead {
             metrics::counter!(names::DEAD_LETTERED, "target" => name(), "error_class" => class)
                 .increment(1);
@@ -119,6 +127,18 @@ impl Settled {
             claimed: work.started,
             turn: work.turn,
         }
+    }
+}
+
+/// How long an edit took from the source's own time of it to the target's confirmation; `None`
+/// for what did not reach the target now, and when the source tells no time. A source's clock may
+/// be ahead of ours a little.
+fn lag(task: &PushTask, next: &PushNext, now: Timestamp) -> Option<Duration> {
+    match next {
+        PushNext::Delivered { action, .. } if *action != PushAction::Skipped => {
+            Some((now - task.modified_at?).to_std().unwrap_or_default())
+        }
+        _ => None,
     }
 }
 
@@ -237,6 +257,42 @@ async fn one_by_one(context: &SyncOut, settlements: &[PushSettlement]) {
                 error = error.chain(),
                 "push not settled"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::gate::tests::task;
+
+    #[test]
+    fn the_lag_is_that_of_confirmed_edits_with_a_time() {
+        let now = Utc::now();
+        let edited = |modified_at| PushTask {
+            modified_at,
+            ..task(1, "Location")
+        };
+        let ended = |action| PushNext::Delivered {
+            action,
+            version: 1,
+            hash: None,
+            external_id: None,
+        };
+        let updated = ended(PushAction::Updated);
+        let minute = Some(now - TimeDelta::minutes(1));
+        let expected = Some(Duration::from_secs(60));
+        assert_eq!(lag(&edited(minute), &updated, now), expected);
+        let ahead = Some(now + TimeDelta::seconds(2));
+        assert_eq!(lag(&edited(ahead), &updated, now), Some(Duration::ZERO));
+        for (modified_at, next) in [
+            (None, updated),
+            (minute, ended(PushAction::Skipped)),
+            (minute, PushNext::Dead),
+        ] {
+            assert_eq!(lag(&edited(modified_at), &next, now), None, "{next:?}");
         }
     }
 }

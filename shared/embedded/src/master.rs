@@ -13,7 +13,9 @@ use sluice_core::{
 };
 use sluice_store::{
     MasterStore,
-    master::{Applied, ApplyBatch, MasterQuery, MasterRecord, MigrationStatus, RecordHistory},
+    master::{
+        Applied, ApplyBatch, Connections, MasterQuery, MasterRecord, MigrationStatus, RecordHistory,
+    },
 };
 
 use crate::sql::{EmbeddedSql, failed};
@@ -34,6 +36,12 @@ impl MasterStore for EmbeddedSql {
             .await
             .map(|_| ())
             .map_err(failed)
+    }
+
+    fn connections(&self) -> Connections {
+        let pools = self.pools();
+        let counts = pools.map(|pool| Connections::of(pool.size() as usize, pool.num_idle()));
+        counts.sum()
     }
 
     async fn register(&self, spec: &CatalogueSpec) -> Result<Catalogue> {

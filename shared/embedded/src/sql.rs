@@ -27,7 +27,8 @@ const READERS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct EmbeddedSql {
     write: SqlitePool,
-    read: SqlitePool,
+    /// None for a database in memory: its one connection *is* the database.
+    readers: Option<SqlitePool>,
 }
 
 impl EmbeddedSql {
@@ -58,17 +59,16 @@ impl EmbeddedSql {
             // JSON parameters make statements alike, so few texts cover everything.
             .statement_cache_capacity(200);
         let write = pool(options.clone(), 1).await?;
-        let read = if in_memory {
-            write.clone()
-        } else {
-            pool(options, READERS).await?
+        let readers = match in_memory {
+            true => None,
+            false => Some(pool(options, READERS).await?),
         };
-        Ok(Self { write, read })
+        Ok(Self { write, readers })
     }
 
     /// Connections for reading.
     pub(crate) fn read(&self) -> &SqlitePool {
-        &self.read
+        self.readers.as_ref().unwrap_or(&self.write)
     }
 
     /// A transaction that holds the write lock from its beginning.
@@ -79,10 +79,15 @@ impl EmbeddedSql {
             .map_err(failed)
     }
 
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &SqlitePool> {
+        self.readers.iter().chain([&self.write])
+    }
+
     /// Waits until every connection is closed, which also folds the log into the file.
     pub async fn close(&self) {
-        self.read.close().await;
-        self.write.close().await;
+        for pool in self.pools() {
+            pool.close().await;
+        }
     }
 }
 

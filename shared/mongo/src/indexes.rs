@@ -48,12 +48,10 @@ fn record_indexes() -> Vec<IndexModel> {
     let identity = doc! {
         "organizationId": 1, "connectionId": 1, "entityType": 1, "sourceId": 1, "metadata.hash": 1,
     };
-    let newest = doc! {
-        "organizationId": 1, "connectionId": 1, "entityType": 1, "sourceId": 1, "seenOrder": -1,
-    };
     vec![
+        // Also finds a source id's newest copy, among its few. An index by `seenOrder` would be
+        // written to by each record that is seen again.
         index(identity, IndexOptions::builder().unique(true).build()),
-        index(newest, IndexOptions::default()),
         index(
             doc! { "organizationId": 1, "connectionId": 1, "stream": 1, "_id": 1 },
             IndexOptions::default(),

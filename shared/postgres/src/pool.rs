@@ -10,6 +10,7 @@ use futures::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
+use sluice_store::master::Connections;
 use sqlx::{
     Describe, Either, Execute, Executor, PgPool, Postgres, SqlStr,
     pool::PoolConnection,
@@ -46,6 +47,10 @@ impl Pool {
     /// Longest wait for answers of one connection.
     pub(crate) fn silence(&self) -> Duration {
         self.silence
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections::of(self.inner.size() as usize, self.inner.num_idle())
     }
 
     pub(crate) async fn close(&self) {

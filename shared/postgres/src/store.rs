@@ -12,7 +12,9 @@ use sluice_core::{
 use sluice_store::{
     MasterStore, TaskStore,
     dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
-    master::{Applied, ApplyBatch, MasterQuery, MasterRecord, MigrationStatus, RecordHistory},
+    master::{
+        Applied, ApplyBatch, Connections, MasterQuery, MasterRecord, MigrationStatus, RecordHistory,
+    },
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     task::{
         Backlog, Checkpoint, Claim, Claimed, Lease, OutboundChange, PullSettlement, PullTask,
@@ -24,6 +26,7 @@ use sluice_store::{
 use crate::{
     PostgresSql, error, look,
     master::{apply, catalogue, migrate, query},
+    pool::Pool,
     run,
     task::{claim, dependency, lease, pull, rescue, settle, stage, unknown},
 };
@@ -44,6 +47,13 @@ impl MasterStore for PostgresSql {
             .await
             .map(drop)
             .map_err(error::failed)
+    }
+
+    fn connections(&self) -> Connections {
+        [&self.pool, &self.fleet]
+            .map(Pool::connections)
+            .into_iter()
+            .sum()
     }
 
     async fn register(&self, spec: &CatalogueSpec) -> Result<Catalogue> {

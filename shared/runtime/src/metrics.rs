@@ -18,6 +18,9 @@ macro_rules! metrics {
         /// Every metric with its kind and meaning.
         pub const DESCRIPTIONS: &[(&str, Kind, &str)] =
             &[$(($name, Kind::$kind, concat!($($text),+))),+];
+
+        #[cfg(test)]
+        const CONSTANTS: &[&str] = &[$(stringify!($name)),+];
     };
 }
 
@@ -52,7 +55,7 @@ metrics! {
     /// Pushes given up: new dead letters, and replayed ones that died again. Labels: target,
     /// error_class.
     DEAD_LETTERED: Counter = "sluice_dead_lettered_total";
-    /// Open connections to a store. Labels: state (idle, used).
+    /// Open connections of the process to the SQL store. Labels: state (`idle`, `used`).
     DATABASE_CONNECTIONS: Gauge = "sluice_database_connections";
     /// Seconds of one call to an external system. Labels: target.
     TARGET_CALL_DURATION: Histogram = "sluice_target_call_duration_seconds";
@@ -88,6 +91,29 @@ mod tests {
                 page.contains(&format!("`{name}`")),
                 "{name} is not in docs/metrics.md"
             );
+        }
+    }
+
+    /// A metric that nobody sets would stand in the documentation and in people's alarms, and
+    /// never be there.
+    #[test]
+    fn every_metric_is_set_somewhere() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut code = String::new();
+        let mut folders = vec![root.join("services"), root.join("shared")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "rs") {
+                    code.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        for name in CONSTANTS {
+            let used = ["names", "metrics"].map(|module| format!("{module}::{name}"));
+            assert!(used.iter().any(|used| code.contains(used)), "{name}");
         }
     }
 }

@@ -41,6 +41,11 @@ impl Pace {
         }
     }
 
+    /// Another pause when there is no work.
+    pub fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
+    }
+
     /// Takes the outcome of a look, waits as it calls for, and says whether to look once more.
     /// A failure is logged here, so that the loop need not. `false` once shutdown has begun.
     pub async fn next(&mut self, outcome: Result<Again>) -> bool {

@@ -160,6 +160,32 @@ pub struct MigrationStatus {
     pub applied: bool,
 }
 
+/// Open connections of this process to a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub idle: usize,
+    pub used: usize,
+}
+
+impl Connections {
+    /// Of one pool. Its two numbers are not read at one moment.
+    pub fn of(open: usize, idle: usize) -> Self {
+        Self {
+            idle: idle.min(open),
+            used: open.saturating_sub(idle),
+        }
+    }
+}
+
+impl std::iter::Sum for Connections {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            idle: sum.idle + one.idle,
+            used: sum.used + one.used,
+        })
+    }
+}
+
 /// Keeps master data.
 #[async_trait]
 pub trait MasterStore: Send + Sync + 'static {
@@ -169,6 +195,9 @@ pub trait MasterStore: Send + Sync + 'static {
     async fn migrations(&self) -> Result<Vec<MigrationStatus>>;
 
     async fn ping(&self) -> Result<()>;
+
+    /// The connections that are open now.
+    fn connections(&self) -> Connections;
 
     /// Writes what is configured and gives it ids. What is no longer configured stays, disabled,
     /// because rows refer to it.

@@ -206,6 +206,8 @@ pub struct PushTask {
     /// The edit that `data` comes from, if it is not the version's own.
     pub edit: Option<i64>,
     pub deleted: bool,
+    /// When the source itself last changed what the version says; `None` when it does not tell.
+    pub modified_at: Option<Timestamp>,
     /// Parents, with their external ids at this target where they have one.
     pub parents: Vec<ParentLink>,
     pub link: Option<TargetLink>,

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     Outcome,
     measure::{children_cpu_seconds, peak_memory_mib_of},
-    suite::Stage,
+    stage::Stage,
     vendor,
 };
 
@@ -43,7 +43,7 @@ struct Reading {
 /// When one of them fails, or when both do not print equally many records.
 #[expect(clippy::print_stdout, reason = "the result")]
 pub async fn run(records: u64, reference: Option<&Path>) -> Outcome {
-    let vendor = Stage::start(&["serve-vendor", &records.to_string()]).await?;
+    let vendor = Stage::vendor(records).await?;
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("config.json");
     let until = vendor::day(records.div_ceil(vendor::PART).saturating_sub(1));

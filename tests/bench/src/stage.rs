@@ -114,6 +114,10 @@ impl Stage {
         Self::start(&["serve-source", &records.to_string()]).await
     }
 
+    pub async fn vendor(records: u64) -> Outcome<Self> {
+        Self::start(&["serve-vendor", &records.to_string()]).await
+    }
+
     pub async fn target() -> Outcome<Self> {
         Self::start(&["serve-target"]).await
     }

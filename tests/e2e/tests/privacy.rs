@@ -164,15 +164,19 @@ async fn nothing_secret_or_personal_is_shown() {
             .unwrap();
         assert_clean(place, &text, &canaries);
     }
-    let mut told = 0;
+    let (mut told, mut lags) = (0, 0);
     for process in &processes {
         assert_clean(process.role, &process.text(), &canaries);
         let answer = system.http.get(format!("{}/metrics", process.url));
         let answer = answer.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         let metrics = answer.text().await.unwrap();
-        told += usize::from(metrics.contains("sluice_"));
+        told += usize::from(metrics.contains("sluice_sync_in_records_total"));
+        told += usize::from(metrics.contains("sluice_push_attempts_total"));
+        lags += usize::from(metrics.contains("sluice_sync_lag_seconds_count{"));
+        assert!(metrics.contains(r#"sluice_database_connections{state="idle"}"#));
         assert_clean("metrics", &metrics, &canaries);
     }
     assert!(told >= 2, "sync-in and sync-out have counted");
+    assert!(lags > 0, "sync-out has measured the way of edits");
 }

@@ -14,7 +14,9 @@ use sluice_core::{
 };
 use sluice_store::{
     MasterStore, RawStore,
-    master::{Applied, ApplyBatch, MasterQuery, MasterRecord, MigrationStatus, RecordHistory},
+    master::{
+        Applied, ApplyBatch, Connections, MasterQuery, MasterRecord, MigrationStatus, RecordHistory,
+    },
     raw::{
         ClaimPending, NewPayload, OutboundMark, Payload, PayloadId, PutPayload, PutRecords,
         RawError, RawRecord, RawRecordPage, RawRecordQuery,
@@ -157,6 +159,10 @@ impl MasterStore for FlakyMaster {
 
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
+    }
+
+    fn connections(&self) -> Connections {
+        self.inner.connections()
     }
 
     async fn register(&self, spec: &CatalogueSpec) -> Result<Catalogue> {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use sluice_core::{ErrorClass, Result};
+use sluice_runtime::metrics as names;
 use tracing::Span;
 
 use super::message::{Request, Response};
@@ -29,10 +30,10 @@ pub(super) fn done(connection: &str, started: Instant, answer: &Result<Response>
         Ok(answer) => span.record("http.response.status_code", answer.status.as_u16()),
         Err(error) => span.record("error.type", error.code()),
     };
-    metrics::histogram!("sluice_target_call_duration_seconds", "target" => connection.to_owned())
+    metrics::histogram!(names::TARGET_CALL_DURATION, "target" => connection.to_owned())
         .record(started.elapsed().as_secs_f64());
     metrics::counter!(
-        "sluice_calls_total",
+        names::CALLS,
         "target" => connection.to_owned(),
         "outcome" => outcome(answer)
     )

@@ -24,6 +24,7 @@ use sluice_core::{
         pace::Kind,
     },
 };
+use sluice_runtime::metrics as names;
 use sluice_store::FleetStore;
 use tokio::{
     sync::Notify,
@@ -174,7 +175,7 @@ impl Limiter {
             None => self.wait_in_line(path, terms).await?,
         };
         metrics::histogram!(
-            "sluice_limiter_wait_seconds",
+            names::LIMITER_WAIT,
             "target" => self.inner.settings.name.clone()
         )
         .record(started.elapsed());
@@ -437,7 +438,7 @@ impl Inner {
             (false, true) => 1.0,
             (false, false) => 0.0,
         };
-        metrics::gauge!("sluice_breaker_state", "target" => connection.clone()).set(state);
+        metrics::gauge!(names::BREAKER_STATE, "target" => connection.clone()).set(state);
     }
 }
 

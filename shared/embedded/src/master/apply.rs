@@ -209,6 +209,7 @@ async fn write_versions(
                 to_json(&one.input.record.data)?,
                 one.input.hash,
                 one.change.as_str(),
+                one.input.record.modified_at.map(|at| at.timestamp_micros()),
             ]))
         })
         .collect::<Result<Vec<Value>>>()?;
@@ -218,13 +219,13 @@ async fn write_versions(
     let (rows, run, now) = (to_json(&rows)?, batch.run_id.map(|run| run.0), now());
     sqlx::query!(
         "insert into data_versions (master_data_id, version_number, data_snapshot, data_hash,
-            change_type, run_id, created_date)
+            change_type, run_id, created_date, source_modified)
         select j.value ->> 0, j.value ->> 1,
             case when j.value ->> 4 = 'delete' then (
                 select v.data_snapshot from data_versions v
                 where v.master_data_id = j.value ->> 0 and v.version_number = (j.value ->> 1) - 1
             ) else j.value ->> 2 end,
-            j.value ->> 3, j.value ->> 4, ?2, ?3
+            j.value ->> 3, j.value ->> 4, ?2, ?3, j.value ->> 5
         from json_each(?1) j",
         rows,
         run,

@@ -11,7 +11,9 @@ use crate::{
     master::status,
     sql::{
         EmbeddedSql,
-        convert::{from_json, hash_option, micros, now, number, priority, since, to_json},
+        convert::{
+            from_json, hash_option, micros, now, number, priority, since, time_option, to_json,
+        },
         failed,
     },
 };
@@ -143,7 +145,7 @@ async fn load(
             m.source_system as "source_system!: String", m.source_id as "source_id!: String",
             q.wanted_version as "version!: i64",
             coalesce(e.data, v.data_snapshot) as "data!: String", e.id as "edit?: i64",
-            v.change_type = 'delete' as "deleted!: bool", l.master_data_id as "linked?: i64",
+            v.change_type = 'delete' as "deleted!: bool", v.source_modified as "modified?: i64", l.master_data_id as "linked?: i64",
             l.external_id as "external_id?: String", l.pushed_version as "pushed_version?: i64",
             l.pushed_hash as "pushed_hash?: String", q.unsettled_version as "unsettled?: i64",
             q.retry_count as "retry_count!: i64", q.max_retries as "max_retries!: i64",
@@ -198,6 +200,7 @@ async fn load(
                 data: from_json(&row.data)?,
                 edit: row.edit,
                 deleted: row.deleted,
+                modified_at: time_option(row.modified)?,
                 parents: parents(&row.parents)?,
                 link,
                 unsettled_version: row.unsettled.map(number).transpose()?,

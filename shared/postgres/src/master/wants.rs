@@ -103,6 +103,7 @@ pub(super) fn plan(
 /// state. A task whose outcome is unknown waits for a person, whatever is wanted.
 ///
 /// The first task of a new record is no change for the mirror: its raw record is stored with it.
+/// A connection that is not there is refused, because the column takes no null.
 pub(super) async fn write(
     connection: &mut PgConnection,
     batch: &ApplyBatch,
@@ -131,12 +132,13 @@ pub(super) async fn write(
         "insert into sync_queue as q (organization_id, kind, connection_id, target_system,
             master_data_id, entity_type, priority, state, wanted_version, max_retries, traceparent,
             change_sequence)
-        select $1, 'push', k.connection_id, k.target, k.master_id, k.entity_type, k.priority,
+        select $1, 'push', c.id, k.target, k.master_id, k.entity_type, k.priority,
             'pending', k.version, k.max_retries, $2, case when k.known then next_change(k.place) end
         from unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::smallint[],
             $9::int[], $10::bool[])
             with ordinality k (master_id, connection_id, entity_type, target, version, priority,
                 max_retries, known, place)
+        left join connections c on c.id = k.connection_id
         order by k.place
         on conflict (master_data_id, connection_id) where kind = 'push' do update
         set wanted_version = greatest(q.wanted_version, excluded.wanted_version),

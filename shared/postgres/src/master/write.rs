@@ -127,8 +127,8 @@ pub(super) async fn versions(
     decided: &[Decided<'_>],
     ids: &BTreeMap<usize, MasterId>,
 ) -> Result<(), Failure> {
-    let (mut masters, mut numbers, mut data, mut hashes, mut changes) =
-        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut masters, mut numbers, mut data) = (vec![], vec![], vec![]);
+    let (mut hashes, mut changes, mut times) = (vec![], vec![], vec![]);
     for one in decided.iter().filter(|one| one.change.makes_version()) {
         let Some(id) = ids.get(&one.position) else {
             continue;
@@ -141,27 +141,29 @@ pub(super) async fn versions(
         });
         hashes.push(one.input.hash.to_hex());
         changes.push(one.change.as_str().to_owned());
+        times.push(one.input.record.modified_at);
     }
     if masters.is_empty() {
         return Ok(());
     }
     sqlx::query!(
         "insert into data_versions (master_data_id, version_number, data_snapshot, data_hash,
-            change_type, run_id)
+            change_type, run_id, source_modified)
         select k.id, k.number,
             coalesce(k.data::json, (
                 select v.data_snapshot from data_versions v
                 where v.master_data_id = k.id and v.version_number = k.number - 1
             )),
-            k.hash, k.change, $6
-        from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[])
-            k (id, number, data, hash, change)",
+            k.hash, k.change, $6, k.modified
+        from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $7::timestamptz[])
+            k (id, number, data, hash, change, modified)",
         &masters,
         &numbers,
         &data as &[Option<String>],
         &hashes,
         &changes,
         batch.run_id.map(|run| run.0),
+        &times as &[Option<sluice_core::Timestamp>],
     )
     .execute(connection)
     .await?;

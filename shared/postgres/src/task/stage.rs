@@ -95,13 +95,27 @@ pub(crate) async fn unstage(pool: &Pool, ids: &[TaskId]) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
+/// One part per state, because each open state has an index of its own: closed tasks, by far the
+/// most, are not looked at.
 pub(crate) async fn backlog(pool: &Pool) -> Result<Vec<Backlog>> {
     let rows = sqlx::query!(
-        r#"select organization_id, connection_id, kind, state,
+        r#"select organization_id as "organization_id!", connection_id as "connection_id!",
+            kind as "kind!", state as "state!",
             case when priority <= 3 then 'high' when priority <= 7 then 'normal' else 'low' end
                 as "class!",
             count(*) as "count!", min(created_date) as oldest
-        from sync_queue where state in ('pending', 'staged', 'running', 'waiting', 'unknown')
+        from (
+            select organization_id, connection_id, kind, state, priority, created_date
+            from sync_queue where state = 'pending'
+            union all select organization_id, connection_id, kind, state, priority, created_date
+            from sync_queue where state = 'staged'
+            union all select organization_id, connection_id, kind, state, priority, created_date
+            from sync_queue where state = 'running'
+            union all select organization_id, connection_id, kind, state, priority, created_date
+            from sync_queue where state = 'waiting'
+            union all select organization_id, connection_id, kind, state, priority, created_date
+            from sync_queue where state = 'unknown'
+        ) open
         group by 1, 2, 3, 4, 5 order by 1, 2, 3, 5, 4"#
     )
     .fetch_all(pool)

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    ErrorClass, Hash,
+    ErrorClass, Hash, Timestamp,
     task::{AttemptOutcome, PushAction, TaskState},
 };
 
@@ -61,6 +61,7 @@ pub async fn a_delivery_writes_link_and_attempt(fixture: Arc<dyn SqlFixture>) {
     w.apply_one(location("p1", 1, 100)).await;
     let task = w.claim_single().await;
     assert_eq!(task.link, None);
+    assert_eq!(task.modified_at, Timestamp::from_timestamp(100, 0));
     let one = settlement(task.lease, delivered(&task, PushAction::Created));
     assert_eq!(
         w.tasks
