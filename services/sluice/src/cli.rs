@@ -96,6 +96,14 @@ pub enum Command {
         #[command(subcommand)]
         command: crate::commands::connection::ConnectionCommand,
     },
+    /// Who changed what and why: limits, replays, discards, settled outcomes; newest first
+    Activity {
+        /// Entries below this number
+        #[arg(long)]
+        after: Option<i64>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
     /// Dead letters: list, group, show, replay, discard
     Dlq {
         #[command(subcommand)]

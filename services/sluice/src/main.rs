@@ -41,6 +41,7 @@ async fn run(cli: &Cli) -> sluice_core::Result<exit::Exit> {
         Command::Unknown { command } => commands::unknown::run(cli, command).await,
         Command::Connection { command } => commands::connection::run(cli, command).await,
         Command::Targets => commands::targets::run(cli).await,
+        Command::Activity { after, limit } => commands::activity::run(cli, *after, *limit).await,
         Command::Dlq { command } => commands::dlq::run(cli, command).await,
         Command::Raw { command } => commands::raw::run(cli, command).await,
         Command::Connector { command } => commands::connector::run(cli, command).await,

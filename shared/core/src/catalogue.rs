@@ -76,6 +76,19 @@ impl RateLimit {
     }
 }
 
+/// As the command line takes it: `60/60,reserve=20,path=/a`.
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.calls, self.per_seconds)?;
+        if self.reserve > 0 {
+            write!(f, ",reserve={}", self.reserve)?;
+        }
+        self.paths
+            .iter()
+            .try_for_each(|path| write!(f, ",path={path}"))
+    }
+}
+
 /// When a connection's breaker opens and closes (promise O4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -3,8 +3,13 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_core::{ConnectionId, Result, traffic::StoreClock};
-use sluice_store::{FleetStore, fleet::Change};
+use sluice_store::{
+    FleetStore,
+    fleet::{By, Change, Noted},
+};
+use sqlx::SqliteConnection;
 
+use crate::dead_letter::log;
 use crate::sql::{
     EmbeddedSql,
     convert::{from_json, now, to_json},
@@ -41,19 +46,34 @@ impl FleetStore for EmbeddedSql {
         let Some(document) = change(stored, clock())? else {
             return Ok(());
         };
-        let document = to_json(&document)?;
-        sqlx::query!(
-            "insert into fleet_state (connection_id, name, revision, document)
-            values (?1, ?2, 1, ?3)
-            on conflict (connection_id, name) do update
-            set revision = revision + 1, document = excluded.document",
+        write(&mut tx, connection, name, &document).await?;
+        tx.commit().await.map_err(failed)
+    }
+
+    async fn change_by(
+        &self,
+        connection: ConnectionId,
+        name: &str,
+        by: By<'_>,
+        change: &mut Noted<'_>,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query!(
+            r#"select c.organization_id as "organization_id!: i64",
+                s.document as "document?: String"
+            from connections c
+            left join fleet_state s on s.connection_id = c.id and s.name = ?2
+            where c.id = ?1"#,
             connection.0,
             name,
-            document,
         )
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await
         .map_err(failed)?;
+        let stored: Option<Value> = row.document.as_deref().map(from_json).transpose()?;
+        let (document, detail) = change(stored, clock())?;
+        write(&mut tx, connection, name, &document).await?;
+        log::write(&mut tx, row.organization_id, by.actor, by.event, &detail).await?;
         tx.commit().await.map_err(failed)
     }
 
@@ -72,4 +92,26 @@ impl FleetStore for EmbeddedSql {
             .collect::<Result<_>>()?;
         Ok((documents, clock()))
     }
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    id: ConnectionId,
+    name: &str,
+    document: &Value,
+) -> Result<()> {
+    let document = to_json(document)?;
+    sqlx::query!(
+        "insert into fleet_state (connection_id, name, revision, document)
+        values (?1, ?2, 1, ?3)
+        on conflict (connection_id, name) do update
+        set revision = revision + 1, document = excluded.document",
+        id.0,
+        name,
+        document,
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }

@@ -6,9 +6,18 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_core::{ConnectionId, Error, Result, traffic::StoreClock};
-use sluice_store::{FleetStore, fleet::Change};
+use sluice_store::{
+    FleetStore,
+    fleet::{By, Change, Noted},
+};
 
-use crate::{PostgresSql, error};
+use sqlx::PgConnection;
+
+use crate::{
+    PostgresSql,
+    dead_letter::log,
+    error::{self, Failure, transaction},
+};
 
 /// Tries of a change that others overtake. Each try that fails is somebody else's success.
 const TRIES: u32 = 50;
@@ -77,6 +86,18 @@ impl FleetStore for PostgresSql {
         ))
     }
 
+    async fn change_by(
+        &self,
+        connection: ConnectionId,
+        name: &str,
+        by: By<'_>,
+        change: &mut Noted<'_>,
+    ) -> Result<()> {
+        transaction!(&self.fleet, held => {
+            change_once(held, connection, name, by, change).await
+        })
+    }
+
     async fn documents(&self, name: &str) -> Result<(Vec<(ConnectionId, Value)>, StoreClock)> {
         let rows = sqlx::query!(
             r#"select (extract(epoch from clock_timestamp()) * 1000000)::bigint as "now!",
@@ -98,6 +119,49 @@ impl FleetStore for PostgresSql {
             .collect();
         Ok((documents, clock))
     }
+}
+
+async fn change_once(
+    held: &mut PgConnection,
+    connection: ConnectionId,
+    name: &str,
+    by: By<'_>,
+    change: &mut Noted<'_>,
+) -> Result<(), Failure> {
+    // Unlike what processes change: nobody would do it again.
+    sqlx::query!("set local synchronous_commit = on")
+        .execute(&mut *held)
+        .await?;
+    let row = sqlx::query!(
+        r#"select (extract(epoch from clock_timestamp()) * 1000000)::bigint as "now!",
+            (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint as "server!",
+            c.organization_id, s.revision as "revision?", s.document as "document?: Value"
+        from connections c
+        left join fleet_state s on s.connection_id = c.id and s.name = $2
+        where c.id = $1"#,
+        connection.0,
+        name,
+    )
+    .fetch_one(&mut *held)
+    .await?;
+    let (document, detail) = change(row.document, clock(row.now, row.server))?;
+    let written = sqlx::query!(
+        "insert into fleet_state as s (connection_id, name, revision, document)
+        values ($1, $2, 1, $4)
+        on conflict (connection_id, name) do update
+        set revision = s.revision + 1, document = excluded.document
+        where s.revision = $3",
+        connection.0,
+        name,
+        row.revision,
+        document,
+    )
+    .execute(&mut *held)
+    .await?;
+    if written.rows_affected() == 0 {
+        return Err(Failure::Overtaken);
+    }
+    log::write(held, row.organization_id, by.actor, by.event, &detail).await
 }
 
 fn clock(now: i64, server: i64) -> StoreClock {

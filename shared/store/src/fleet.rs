@@ -9,6 +9,19 @@ use sluice_core::{ConnectionId, Result, traffic::StoreClock};
 /// the last call counts.
 pub type Change<'a> = dyn FnMut(Option<Value>, StoreClock) -> Result<Option<Value>> + Send + 'a;
 
+/// What a person changes: gets what [`Change`] gets, and returns the new document with what the audit
+/// is to say about it.
+pub type Noted<'a> = dyn FnMut(Option<Value>, StoreClock) -> Result<(Value, String)> + Send + 'a;
+
+/// Who changes what, for the audit.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// `cli:` and a user, or `api:` and a token's name.
+    pub actor: &'a str,
+    /// What, such as `connection.limited`.
+    pub event: &'a str,
+}
+
 /// Small named documents, one set per connection, that every process may change: the pace and the
 /// breaker of its calls ([`sluice_core::traffic`]).
 ///
@@ -28,6 +41,19 @@ pub trait FleetStore: Send + Sync {
         connection: ConnectionId,
         name: &str,
         change: &mut Change<'_>,
+    ) -> Result<()>;
+
+    /// Changes one document for a person: durably, and with an entry of the audit
+    /// ([`crate::dead_letter::Change`]) in the same transaction.
+    ///
+    /// # Errors
+    /// As [`Self::change`]; then the audit says nothing either.
+    async fn change_by(
+        &self,
+        connection: ConnectionId,
+        name: &str,
+        by: By<'_>,
+        change: &mut Noted<'_>,
     ) -> Result<()>;
 
     /// Documents of this name, by connection, and the store's clock.

@@ -5,11 +5,12 @@ use clap::Subcommand;
 use serde::Serialize;
 use sluice_connectors::limiter::manage;
 use sluice_core::{
-    Result,
+    OrganizationId, Result,
     catalogue::{Connection, RateLimit},
     traffic::{Nanos, Traffic},
 };
 
+use super::actor;
 use crate::{cli::Cli, context::Context, exit::Exit, output};
 
 #[derive(Debug, Subcommand)]
@@ -22,15 +23,23 @@ pub enum ConnectionCommand {
         /// CALLS/SECONDS, such as 60/60; more after commas: `reserve=20` (percent), `path=/search`
         #[arg(required = true, num_args = 1..=16, value_parser = parse_limit)]
         limits: Vec<RateLimit>,
+        /// Kept in the activity log, with who did it
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Close the breaker and end a pause
-    Resume { name: String },
+    Resume {
+        name: String,
+        /// Kept in the activity log, with who did it
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 /// A connection as it is called now.
 #[derive(Serialize)]
-struct Shown {
-    connection: String,
+pub(super) struct Shown {
+    pub(super) connection: String,
     limits: Vec<RateLimit>,
     breaker: &'static str,
     reason: Option<&'static str>,
@@ -45,46 +54,24 @@ pub async fn run(cli: &Cli, command: &ConnectionCommand) -> Result<Exit> {
     let fleet = &*context.backends.fleet;
     match command {
         ConnectionCommand::List => {}
-        ConnectionCommand::Limit { name, limits } => {
+        ConnectionCommand::Limit {
+            name,
+            limits,
+            reason,
+        } => {
             let connection = context.connection(organization, name)?;
-            manage::change(
-                fleet,
-                connection.id,
-                &connection.spec.limits,
-                |traffic, now| {
-                    traffic.pace.set_limits(limits, now);
-                },
-            )
-            .await?;
+            let reason = reason.as_deref();
+            manage::set_limits(fleet, connection, limits, &actor(), reason).await?;
         }
-        ConnectionCommand::Resume { name } => {
+        ConnectionCommand::Resume { name, reason } => {
             let connection = context.connection(organization, name)?;
-            manage::change(
-                fleet,
-                connection.id,
-                &connection.spec.limits,
-                |traffic, _| {
-                    traffic.breaker.close();
-                    traffic.pace.resume();
-                },
-            )
-            .await?;
+            manage::resume(fleet, connection, &actor(), reason.as_deref()).await?;
         }
     }
-    let (known, now) = manage::look(fleet).await?;
-    let shown: Vec<_> = context
-        .catalogue
-        .connections
-        .iter()
-        .filter(|connection| connection.organization_id == organization)
-        .map(|connection| {
-            let traffic = known.iter().find(|(id, _)| *id == connection.id);
-            shown(connection, traffic.map(|(_, traffic)| traffic), now)
-        })
-        .collect();
+    let connections = all(&context, organization).await?;
     output::list(
         cli.output,
-        &shown,
+        &connections,
         &[
             "CONNECTION",
             "LIMITS",
@@ -95,18 +82,41 @@ pub async fn run(cli: &Cli, command: &ConnectionCommand) -> Result<Exit> {
         ],
         "no connection is configured",
         |row| {
-            let time = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
-            vec![
-                row.connection.clone(),
-                row.limits.iter().map(limit).collect::<Vec<_>>().join(" "),
-                row.breaker.to_owned(),
-                row.reason.unwrap_or_default().to_owned(),
-                time(row.next_probe),
-                time(row.paused_until),
-            ]
+            let mut cells = vec![row.connection.clone()];
+            cells.extend(row.cells());
+            cells
         },
     )?;
     Ok(Exit::Done)
+}
+
+/// How the connections of an organization are called now.
+pub(super) async fn all(context: &Context, organization: OrganizationId) -> Result<Vec<Shown>> {
+    let (known, now) = manage::look(&*context.backends.fleet).await?;
+    Ok(context
+        .catalogue
+        .connections
+        .iter()
+        .filter(|connection| connection.organization_id == organization)
+        .map(|connection| {
+            let traffic = known.iter().find(|(id, _)| *id == connection.id);
+            shown(connection, traffic.map(|(_, traffic)| traffic), now)
+        })
+        .collect())
+}
+
+impl Shown {
+    /// Limits, breaker, its reason, its next probe, and until when calls are paused.
+    pub(super) fn cells(&self) -> [String; 5] {
+        let time = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
+        [
+            manage::shown(&self.limits),
+            self.breaker.to_owned(),
+            self.reason.unwrap_or_default().to_owned(),
+            time(self.next_probe),
+            time(self.paused_until),
+        ]
+    }
 }
 
 fn shown(connection: &Connection, traffic: Option<&Traffic>, now: Nanos) -> Shown {
@@ -130,18 +140,6 @@ fn shown(connection: &Connection, traffic: Option<&Traffic>, now: Nanos) -> Show
             .filter(|until| *until > now)
             .map(DateTime::from_timestamp_nanos),
     }
-}
-
-/// As the command line takes it.
-fn limit(limit: &RateLimit) -> String {
-    let mut text = format!("{}/{}", limit.calls, limit.per_seconds);
-    if limit.reserve > 0 {
-        text.push_str(&format!(",reserve={}", limit.reserve));
-    }
-    for path in &limit.paths {
-        text.push_str(&format!(",path={path}"));
-    }
-    text
 }
 
 fn parse_limit(text: &str) -> Result<RateLimit, String> {
@@ -186,6 +184,7 @@ mod tests {
             (60, 60, 20)
         );
         assert_eq!(limit.paths, ["/a", "/b"]);
+        assert_eq!(limit.to_string(), "60/60,reserve=20,path=/a,path=/b");
         for wrong in [
             "",
             "60",

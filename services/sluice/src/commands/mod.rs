@@ -1,5 +1,6 @@
 //! One command, one file.
 
+pub mod activity;
 pub mod config;
 pub mod connection;
 pub mod connector;

@@ -1,38 +1,79 @@
-//! `sluice targets`: what each target received, and what is still on its way.
+//! `sluice targets`: what each target received, what is still on its way, and whether it may be
+//! called.
 
+use serde::Serialize;
 use sluice_core::Result;
+use sluice_store::task::TargetSummary;
 
+use super::connection::{self, Shown};
 use crate::{cli::Cli, context::Context, exit::Exit, output};
+
+#[derive(Serialize)]
+struct Target {
+    #[serde(flatten)]
+    summary: TargetSummary,
+    /// Limits in force, breaker and pause, as all processes see them.
+    calls_now: Option<Shown>,
+}
 
 pub async fn run(cli: &Cli) -> Result<Exit> {
     let context = Context::open(cli).await?;
     let organization = context.organization(cli)?;
-    let targets = context.backends.tasks.target_summary(organization).await?;
+    let summaries = context.backends.tasks.target_summary(organization).await?;
+    let mut connections = connection::all(&context, organization).await?;
+    let targets: Vec<_> = summaries
+        .into_iter()
+        .map(|summary| {
+            let at = connections
+                .iter()
+                .position(|shown| shown.connection == summary.connection);
+            Target {
+                calls_now: at.map(|at| connections.swap_remove(at)),
+                summary,
+            }
+        })
+        .collect();
     output::list(
         cli.output,
         &targets,
         &[
-            "TARGET", "CREATED", "UPDATED", "DELETED", "LINKED", "SKIPPED", "CALLS", "RETRIES",
-            "OPEN", "BLOCKED", "DEAD",
+            "TARGET",
+            "CREATED",
+            "UPDATED",
+            "DELETED",
+            "LINKED",
+            "SKIPPED",
+            "CALLS",
+            "RETRIES",
+            "OPEN",
+            "BLOCKED",
+            "DEAD",
+            "LIMITS",
+            "BREAKER",
+            "PAUSED UNTIL",
         ],
         "nothing was sent yet",
         |target| {
-            let mut row = vec![target.connection.clone()];
+            let summary = &target.summary;
+            let mut row = vec![summary.connection.clone()];
             row.extend(
                 [
-                    target.created,
-                    target.updated,
-                    target.deleted,
-                    target.linked,
-                    target.skipped,
-                    target.calls,
-                    target.retries,
-                    target.open,
-                    target.blocked,
-                    target.dead,
+                    summary.created,
+                    summary.updated,
+                    summary.deleted,
+                    summary.linked,
+                    summary.skipped,
+                    summary.calls,
+                    summary.retries,
+                    summary.open,
+                    summary.blocked,
+                    summary.dead,
                 ]
                 .map(|number| number.to_string()),
             );
+            let cells = target.calls_now.as_ref().map(Shown::cells);
+            let [limits, breaker, _, _, paused] = cells.unwrap_or_default();
+            row.extend([limits, breaker, paused]);
             row
         },
     )?;

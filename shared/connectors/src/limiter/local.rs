@@ -5,7 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_core::{ConnectionId, Result, traffic::StoreClock};
-use sluice_store::{FleetStore, fleet::Change};
+use sluice_store::{
+    FleetStore,
+    fleet::{By, Change, Noted},
+};
 use tokio::time::Instant;
 
 /// One document of one connection, whatever they are called.
@@ -39,6 +42,19 @@ impl FleetStore for LocalFleet {
         if let Some(changed) = change(document.clone(), self.clock())? {
             *document = Some(changed);
         }
+        Ok(())
+    }
+
+    /// Nobody keeps an audit here.
+    async fn change_by(
+        &self,
+        _: ConnectionId,
+        _: &str,
+        _: By<'_>,
+        change: &mut Noted<'_>,
+    ) -> Result<()> {
+        let mut document = self.document.lock().unwrap_or_else(PoisonError::into_inner);
+        *document = Some(change(document.clone(), self.clock())?.0);
         Ok(())
     }
 

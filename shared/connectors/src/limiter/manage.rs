@@ -2,10 +2,10 @@
 
 use sluice_core::{
     ConnectionId, Error, Result,
-    catalogue::{Catalogue, RateLimit},
+    catalogue::{Catalogue, Connection, RateLimit},
     traffic::{Nanos, Traffic},
 };
-use sluice_store::FleetStore;
+use sluice_store::{FleetStore, fleet::By};
 
 use super::DOCUMENT;
 
@@ -27,7 +27,7 @@ pub async fn look(fleet: &dyn FleetStore) -> Result<(Vec<(ConnectionId, Traffic)
 ///
 /// # Errors
 /// When the store cannot be asked.
-pub async fn change(
+async fn change(
     fleet: &dyn FleetStore,
     connection: ConnectionId,
     limits: &[RateLimit],
@@ -42,6 +42,85 @@ pub async fn change(
             written(&traffic).map(Some)
         })
         .await
+}
+
+/// A person's change, with its entry in the audit: what it was before, what it is now, and why.
+///
+/// # Errors
+/// When the store cannot be asked.
+async fn change_by(
+    fleet: &dyn FleetStore,
+    connection: &Connection,
+    by: By<'_>,
+    reason: Option<&str>,
+    mut change: impl FnMut(&mut Traffic, Nanos) -> String + Send,
+) -> Result<()> {
+    let spec = &connection.spec;
+    fleet
+        .change_by(connection.id, DOCUMENT, by, &mut |document, clock| {
+            let mut traffic = document
+                .and_then(|document| serde_json::from_value(document).ok())
+                .unwrap_or_else(|| Traffic::new(&spec.limits));
+            let what = change(&mut traffic, clock.now);
+            let why = reason.map(|reason| format!(": {reason}"));
+            let detail = format!("{}, {what}{}", spec.name, why.unwrap_or_default());
+            Ok((written(&traffic)?, detail))
+        })
+        .await
+}
+
+/// Limits by hand, in force at once and until the configuration changes.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn set_limits(
+    fleet: &dyn FleetStore,
+    connection: &Connection,
+    limits: &[RateLimit],
+    actor: &str,
+    reason: Option<&str>,
+) -> Result<()> {
+    let event = "connection.limited";
+    let by = By { actor, event };
+    change_by(fleet, connection, by, reason, |traffic, now| {
+        let before = shown(traffic.pace.limits());
+        traffic.pace.set_limits(limits, now);
+        format!("from {before} to {}", shown(limits))
+    })
+    .await
+}
+
+/// Closes the breaker and ends a pause.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn resume(
+    fleet: &dyn FleetStore,
+    connection: &Connection,
+    actor: &str,
+    reason: Option<&str>,
+) -> Result<()> {
+    let event = "connection.resumed";
+    let by = By { actor, event };
+    change_by(fleet, connection, by, reason, |traffic, now| {
+        let paused = traffic.pace.paused_until() > now;
+        let breaker = traffic.breaker.look(now).state;
+        traffic.breaker.close();
+        traffic.pace.resume();
+        let pause = if paused { "paused" } else { "not paused" };
+        format!("breaker was {breaker}, {pause}")
+    })
+    .await
+}
+
+/// Limits as the command line takes them.
+pub fn shown(limits: &[RateLimit]) -> String {
+    let all: Vec<_> = limits.iter().map(ToString::to_string).collect();
+    if all.is_empty() {
+        "no limit".to_owned()
+    } else {
+        all.join(" ")
+    }
 }
 
 /// Puts the configuration's limits in force where they have changed since they were last taken

@@ -42,6 +42,16 @@ impl FleetStore for Away {
         Err(Error::internal("test_away", "away"))
     }
 
+    async fn change_by(
+        &self,
+        _: ConnectionId,
+        _: &str,
+        _: sluice_store::fleet::By<'_>,
+        _: &mut sluice_store::fleet::Noted<'_>,
+    ) -> Result<()> {
+        Err(Error::internal("test_away", "away"))
+    }
+
     async fn documents(
         &self,
         _: &str,

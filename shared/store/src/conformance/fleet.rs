@@ -6,7 +6,7 @@ use serde_json::json;
 use sluice_core::Error;
 
 use super::sql::{SqlFixture, World};
-use crate::FleetStore;
+use crate::{FleetStore, fleet::By};
 
 /// The cases of this file.
 #[macro_export]
@@ -18,6 +18,7 @@ macro_rules! fleet_suite {
             [
                 no_change_is_lost_between_many_writers,
                 a_refused_change_leaves_the_document,
+                a_persons_change_is_noted_with_it,
                 documents_are_apart_by_connection_and_name,
                 the_clock_is_read_during_the_call,
             ]
@@ -69,6 +70,47 @@ pub async fn a_refused_change_leaves_the_document(fixture: Arc<dyn SqlFixture>) 
         fleet.documents(NAME).await.unwrap().0,
         [(world.one, json!({ "value": 1 }))]
     );
+}
+
+/// Nobody can change something without a trace, and no trace tells of what was refused.
+pub async fn a_persons_change_is_noted_with_it(fixture: Arc<dyn SqlFixture>) {
+    let world = World::new(Arc::clone(&fixture)).await;
+    let fleet = fixture.open_fleet().await;
+    let by = By {
+        actor: "cli:ann",
+        event: "connection.limited",
+    };
+    for value in [1, 2] {
+        fleet
+            .change_by(world.one, NAME, by, &mut |document, clock| {
+                assert_eq!(document.is_some(), value == 2);
+                assert!(clock.now > 0);
+                let detail = format!("now {value}");
+                Ok((json!({ "value": value }), detail))
+            })
+            .await
+            .unwrap();
+    }
+    let refused = fleet
+        .change_by(world.one, NAME, by, &mut |_, _| {
+            Err(Error::validation("test_refused", "refused"))
+        })
+        .await;
+    assert_eq!(refused.unwrap_err().code(), "test_refused");
+    assert_eq!(
+        fleet.documents(NAME).await.unwrap().0,
+        [(world.one, json!({ "value": 2 }))]
+    );
+    let changes = world.tasks.changes(world.organization, None, 10).await;
+    let changes: Vec<_> = changes
+        .unwrap()
+        .into_iter()
+        .map(|change| (change.actor, change.event, change.detail))
+        .collect();
+    let entry = |detail: &str| (by.actor.to_owned(), by.event.to_owned(), detail.to_owned());
+    assert_eq!(changes, [entry("now 2"), entry("now 1")]);
+    let others = world.tasks.changes(world.other, None, 10).await.unwrap();
+    assert_eq!(others, []);
 }
 
 async fn write(fleet: &dyn FleetStore, world: &World, name: &str, value: i64) {
