@@ -28,6 +28,8 @@ pub enum Action {
     RateLimited(Error),
     /// Fetch a new token and try once more.
     Renew(Error),
+    /// Begin again with the first page.
+    Restart,
 }
 
 /// An answer as filters see it.
@@ -72,6 +74,7 @@ enum Verdict {
     Retry,
     RateLimited,
     Renew,
+    Restart,
 }
 
 #[derive(Debug)]
@@ -230,6 +233,7 @@ impl Filter {
             Some("RETRY") => Verdict::Retry,
             Some("RATE_LIMITED") => Verdict::RateLimited,
             Some("REFRESH_TOKEN_THEN_RETRY") => Verdict::Renew,
+            Some("RESET_PAGINATION") => Verdict::Restart,
             Some(_) => return Err(component.invalid("action", "this action is not supported")),
         };
         let codes = match component.get("http_codes") {
@@ -301,6 +305,7 @@ impl Filter {
             Verdict::Retry => Action::Retry(self.error(status, scope)),
             Verdict::RateLimited => Action::RateLimited(self.error(status, scope)),
             Verdict::Renew => Action::Renew(self.error(status, scope)),
+            Verdict::Restart => Action::Restart,
         }
     }
 

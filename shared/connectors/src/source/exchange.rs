@@ -40,11 +40,14 @@ pub struct Fetched {
     pub decoded: Result<Decoded>,
     /// Calls made, tries included.
     pub calls: u32,
+    /// The manifest wants the pages to be read from the first one again.
+    pub restart: bool,
 }
 
 /// What one try came to.
 enum Tried {
     Done(Response, Result<Decoded>),
+    Restart(Response, Result<Decoded>),
     Failed(Error, StatusCode),
     /// The error if no try is left, and the answer, which may say how long to wait.
     Again(Error, Option<Response>),
@@ -69,12 +72,15 @@ impl Source {
                 call.injections.clone(),
                 call.path.as_deref(),
             )?;
-            let (error, renew) = match self.attempt(call, request, scope, &mut calls).await? {
-                Tried::Done(response, decoded) => {
+            let tried = self.attempt(call, request, scope, &mut calls).await?;
+            let restart = matches!(tried, Tried::Restart(..));
+            let (error, renew) = match tried {
+                Tried::Done(response, decoded) | Tried::Restart(response, decoded) => {
                     return Ok(Fetched {
                         response,
                         decoded,
                         calls,
+                        restart,
                     });
                 }
                 Tried::Again(error, answer) => {
@@ -137,6 +143,7 @@ impl Source {
         let action = call.requester.errors.judge(&answer, &judged)?;
         Ok(match action {
             Action::Success | Action::Ignore => Tried::Done(response, decoded),
+            Action::Restart => Tried::Restart(response, decoded),
             Action::Fail(error) => Tried::Failed(error, response.status),
             Action::Renew(error) => Tried::Renew(error),
             Action::Retry(error) | Action::RateLimited(error) => {

@@ -45,6 +45,7 @@ mod plan;
 pub mod protocol;
 mod read;
 mod request;
+mod restart;
 pub mod rules;
 mod schema;
 mod select;

@@ -23,6 +23,14 @@ use super::{
 };
 use crate::http::{HeaderMap, Response, header::CONTENT_TYPE};
 
+/// A page that was asked for.
+struct Asked<'a> {
+    window: Option<Window>,
+    position: Position,
+    scope: Scope<'a>,
+    fetched: Fetched,
+}
+
 /// The records of a body.
 struct Extracted {
     records: Vec<Value>,
@@ -54,11 +62,37 @@ impl Source {
         slice: &Slice,
         progress: &Progress,
     ) -> Result<Option<(Page, Progress)>> {
-        if progress.done {
-            return Ok(None);
+        let mut progress = progress.clone();
+        let mut calls = 0;
+        while !progress.done {
+            let asked = self.ask(stream, slice, &progress).await?;
+            calls += asked.fetched.calls;
+            if !asked.fetched.restart {
+                return self.taken(stream, slice, &progress, asked, calls).map(Some);
+            }
+            // Nothing in such an answer counts.
+            let cursor = stream.cursor.as_ref();
+            progress = stream
+                .restart
+                .again(&progress, cursor, asked.window.as_ref())?;
         }
+        Ok(None)
+    }
+
+    /// Asks for the page a progress points at.
+    async fn ask<'a>(
+        &'a self,
+        stream: &Stream,
+        slice: &'a Slice,
+        progress: &Progress,
+    ) -> Result<Asked<'a>> {
         let window = self.window(stream, slice, progress)?;
-        let interval = match (&stream.cursor, &window) {
+        // Begun again, it may start later than it did.
+        let asked = window.map(|window| Window {
+            start: progress.runs.from.unwrap_or(window.start),
+            ..window
+        });
+        let interval = match (&stream.cursor, &asked) {
             (Some(cursor), Some(window)) => cursor.interval(window),
             _ => Map::new(),
         };
@@ -75,8 +109,31 @@ impl Source {
             .slice_scope(slice, &interval)
             .with("next_page_token", token);
         let fetched = self
-            .fetch(stream, slice, window.as_ref(), &position, &scope)
+            .fetch(stream, slice, asked.as_ref(), &position, &scope)
             .await?;
+        Ok(Asked {
+            window,
+            position,
+            scope,
+            fetched,
+        })
+    }
+
+    /// The page that an answer is.
+    fn taken(
+        &self,
+        stream: &Stream,
+        slice: &Slice,
+        progress: &Progress,
+        asked: Asked<'_>,
+        calls: u32,
+    ) -> Result<(Page, Progress)> {
+        let Asked {
+            window,
+            position,
+            scope,
+            fetched,
+        } = asked;
         let content_type = fetched
             .response
             .header(CONTENT_TYPE.as_str())
@@ -94,7 +151,7 @@ impl Source {
             records: Vec::new(),
             progress: Value::Null,
             state: None,
-            calls: fetched.calls,
+            calls,
             error: None,
         };
         let step = fetched.decoded.and_then(|decoded| {
@@ -106,7 +163,7 @@ impl Source {
         match step {
             Ok(next) => {
                 page.progress = next.to_json()?;
-                Ok(Some((page, next)))
+                Ok((page, next))
             }
             Err(error) => {
                 // The bytes go to the caller all the same (promise I1); the slice ends here.
@@ -118,7 +175,7 @@ impl Source {
                     done: true,
                     ..progress.clone()
                 };
-                Ok(Some((page, end)))
+                Ok((page, end))
             }
         }
     }
@@ -169,6 +226,18 @@ impl Source {
             let highest = cursor.highest(&extracted.records, range, scope)?;
             next.highest = next.highest.max(highest);
         }
+        let mut runs = progress.runs.clone();
+        if stream.restart.counts(&mut runs, extracted.records.len()) {
+            page.records = extracted.records;
+            let so_far = Progress {
+                window: progress.window,
+                highest: next.highest,
+                runs,
+                ..Progress::default()
+            };
+            let cursor = stream.cursor.as_ref();
+            return stream.restart.again(&so_far, cursor, window.as_ref());
+        }
         let seen = Seen {
             response: &answer,
             headers: link_headers(&response.headers),
@@ -183,7 +252,10 @@ impl Source {
             stream.paginator.next(position, &seen, scope)?
         };
         match more {
-            Some(position) => next.page = Some(position),
+            Some(position) => {
+                next.page = Some(position);
+                next.runs = runs;
+            }
             None => {
                 let following = window.and_then(|window| window.next);
                 next.window = following;

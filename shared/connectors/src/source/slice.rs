@@ -8,6 +8,7 @@ use super::{
     cursor::{Mark, Range, Window},
     paginate::Position,
     partition::Partition,
+    restart::Runs,
 };
 
 /// One unit of reading: a partition and, with a cursor, its range.
@@ -76,6 +77,9 @@ pub struct Progress {
     /// Highest cursor value seen in the slice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest: Option<Mark>,
+    /// The window was begun again, or may be.
+    #[serde(default, skip_serializing_if = "is_untouched")]
+    pub runs: Runs,
     /// Nothing is left to read.
     #[serde(default)]
     pub done: bool,
@@ -96,4 +100,8 @@ impl Progress {
         serde_json::to_value(self)
             .map_err(|_| Error::internal("progress_unprintable", "progress cannot be written"))
     }
+}
+
+fn is_untouched(runs: &Runs) -> bool {
+    *runs == Runs::default()
 }

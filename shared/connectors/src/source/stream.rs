@@ -16,6 +16,7 @@ use super::{
     paginate::Paginator,
     partition::Router,
     request::Requester,
+    restart::Restart,
     schema::Schema,
     select::Selector,
     template::{Template, Templates, python},
@@ -31,6 +32,8 @@ pub struct Stream {
     pub decoder: Decoder,
     pub selector: Selector,
     pub paginator: Paginator,
+    /// When its pages are read from the first one again.
+    pub restart: Restart,
     pub router: Router,
     pub cursor: Option<Cursor>,
     /// What is done to states of older connectors.
@@ -134,6 +137,7 @@ impl Stream {
             decoder: decoder(&retriever)?,
             selector,
             paginator,
+            restart: Restart::build(&retriever)?,
             migration: StateMigration::build(component, &router, cursor.as_ref())?,
             router,
             cursor,

@@ -315,3 +315,52 @@ pub fn interval_value(state: &Value) -> Option<Value> {
         .or_else(|| first.get("end"))
         .cloned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{
+        manifest::{self, Component},
+        template::{Templates, json as jinja},
+    };
+
+    /// I4: states do not grow with the partitions without end.
+    #[test]
+    fn beyond_ten_thousand_partitions_one_value_is_kept_for_all() {
+        let manifest = manifest::load(
+            "streams: [{name: a, incremental_sync: {type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%Y-%m-%d', start_datetime: '2024-01-01'}, retriever: {requester: {url_base: 'http://x.test'}, record_selector: {extractor: {field_path: []}}, partition_router: {type: ListPartitionRouter, values: [x], cursor_field: id}}}]",
+        )
+        .unwrap();
+        let root = Component::new(&manifest, "manifest").unwrap();
+        let streams = root.children("streams").unwrap();
+        let mut templates = Templates::new();
+        let stream = Stream::build(&streams[0], None, &mut templates).unwrap();
+        let config = jinja::of(&json!({}));
+        let scope = Scope::new(&templates, &config);
+        let mut tracker = Tracker::new(&stream, &Known::default(), &scope)
+            .unwrap()
+            .unwrap();
+        let partition = |id: usize| Map::from_iter([("id".to_owned(), Value::from(id))]);
+        let seen = stream.cursor.as_ref().unwrap();
+        let seen = seen.value(&json!({"at": "2024-02-03"}), "at");
+        for id in 0..MAX_OWN_STATES {
+            tracker.plan(&partition(id));
+        }
+        tracker.close("{\"id\":7}", seen);
+        let state = tracker.state();
+        assert_eq!(state["use_global_cursor"], false);
+        assert_eq!(state["states"].as_array().unwrap().len(), MAX_OWN_STATES);
+        tracker.plan(&partition(MAX_OWN_STATES));
+        tracker.finish(true, Map::new());
+        let state = tracker.state();
+        assert_eq!(state["use_global_cursor"], true);
+        assert_eq!(state.get("states"), None);
+        assert_eq!(state["state"], json!({"at": "2024-02-03"}));
+        // The next sync takes that value for every partition.
+        let known = Known::of_state(&state, true);
+        assert_eq!(
+            known.state("{\"id\":1}").0,
+            Some(&json!({"at": "2024-02-03"}))
+        );
+    }
+}
