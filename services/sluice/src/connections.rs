@@ -1,25 +1,82 @@
 //! Opens a configured connection's connector: files, settings with secrets filled in, HTTP client.
 
-use sluice_connectors::{http::HttpClient, library::Library, source::Source, target::Target};
+use sluice_connectors::{
+    credentials::{Fleet, Vault},
+    http::HttpClient,
+    library::Library,
+    source::Source,
+    target::Target,
+};
 use sluice_core::{
     Error, Result,
-    catalogue::{CatalogueSpec, ConnectionSpec},
+    catalogue::{Catalogue, CatalogueSpec, Connection, ConnectionSpec},
     connector::ConnectorFiles,
+    secret::SecretConfig,
 };
-use sluice_runtime::secret;
+use sluice_runtime::{config::StoreSettings, secret};
 use sluice_transform::Mapper;
 
+use crate::backends;
+
+/// What the processes of the fleet share about connections, for a command that calls them.
+pub struct Shared {
+    fleet: Fleet,
+    catalogue: Catalogue,
+}
+
+impl Shared {
+    /// Looks into the store, and changes nothing there.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or was never set up.
+    pub async fn open(store: &StoreSettings) -> Result<Self> {
+        let (master, _, limits, credentials) = backends::open_sql(store).await?;
+        let keys = store.credential_keys.clone();
+        Ok(Self {
+            catalogue: master.catalogue().await?,
+            fleet: Fleet {
+                limits,
+                vault: keys.map(|keys| Vault::new(credentials, keys)),
+            },
+        })
+    }
+
+    /// The registered connection, with the settings of this process.
+    fn connection(&self, spec: &ConnectionSpec) -> Option<Connection> {
+        let organization = self.catalogue.organization(&spec.organization)?;
+        let known = self.catalogue.connection(organization, &spec.name)?;
+        Some(Connection {
+            spec: spec.clone(),
+            ..known.clone()
+        })
+    }
+}
+
+/// A client that shares limits and tokens with the fleet, where there is one that knows the
+/// connection.
+fn client(
+    spec: &ConnectionSpec,
+    config: &SecretConfig,
+    shared: Option<&Shared>,
+) -> Result<HttpClient> {
+    let known = shared.and_then(|shared| Some((shared.connection(spec)?, &shared.fleet)));
+    match known {
+        Some((connection, fleet)) => HttpClient::for_connection(&connection, config, fleet),
+        None => HttpClient::alone(spec, config),
+    }
+}
+
 /// The read side of a connection.
-pub fn source(library: &Library, spec: &ConnectionSpec) -> Result<Source> {
+pub fn source(library: &Library, spec: &ConnectionSpec, shared: Option<&Shared>) -> Result<Source> {
     let config = secret::resolve(&spec.config).map_err(|error| error.connection(&spec.name))?;
-    let http = HttpClient::alone(spec, &config)?;
+    let http = client(spec, &config, shared)?;
     Source::load(&*library.get(&spec.connector)?, &spec.name, config, http)
 }
 
 /// The write side of a connection.
-pub fn target(library: &Library, spec: &ConnectionSpec) -> Result<Target> {
+pub fn target(library: &Library, spec: &ConnectionSpec, shared: Option<&Shared>) -> Result<Target> {
     let config = secret::resolve(&spec.config).map_err(|error| error.connection(&spec.name))?;
-    let http = HttpClient::alone(spec, &config)?;
+    let http = client(spec, &config, shared)?;
     Target::load(&*library.get(&spec.connector)?, &spec.name, config, http)
 }
 
@@ -35,10 +92,10 @@ pub fn check(library: &Library, catalogue: &CatalogueSpec, spec: &ConnectionSpec
     }
     let (reads, writes) = uses(catalogue, spec);
     if reads || (!writes && can_read(&files)) {
-        problems.extend(source(library, spec).err());
+        problems.extend(source(library, spec, None).err());
     }
     if writes || (!reads && can_write(&files)) {
-        problems.extend(target(library, spec).err());
+        problems.extend(target(library, spec, None).err());
     }
     problems.extend(Mapper::load(&files).err());
     problems

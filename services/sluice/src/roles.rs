@@ -186,7 +186,7 @@ pub async fn spawn(
 fn source_streams(context: &Context) -> SourceStreams {
     let mut streams = SourceStreams::default();
     for connection in context.catalogue.sources() {
-        match connections::source(&context.connectors, &connection.spec) {
+        match connections::source(&context.connectors, &connection.spec, None) {
             Ok(source) => {
                 let named = source.streams().iter();
                 let named = named.filter_map(|s| Some((s.name.clone(), s.entity_type.clone()?)));

@@ -19,7 +19,7 @@ fn problems(findings: &Value) -> Vec<String> {
         .collect()
 }
 
-/// C3 and the commands that need no service: doctor, files.
+/// C3, O3 and the commands that need no service: doctor, files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_files_and_dry_runs() {
     let system = System::start(Setup {
@@ -64,6 +64,14 @@ async fn doctor_files_and_dry_runs() {
             0
         );
     }
+
+    // O3: what a command calls counts for all processes.
+    let calls = "select s.revision from fleet_state s join connections c on c.id = s.connection_id
+        where c.name = 'one'";
+    let before = system.number(calls).await;
+    let (status, findings) = system.command(&doctor).await;
+    assert_eq!((status, problems(&findings)), (0, Vec::new()), "{findings}");
+    assert!(system.number(calls).await > before);
 
     for (file, text) in [
         (

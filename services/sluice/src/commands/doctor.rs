@@ -3,11 +3,17 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sluice_connectors::library::Library;
+use sluice_connectors::{http::Terms, library::Library};
 use sluice_core::Result;
 use sluice_runtime::Settings;
 
-use crate::{backends, cli::Cli, connections, exit::Exit, output};
+use crate::{
+    backends,
+    cli::Cli,
+    connections::{self, Shared},
+    exit::Exit,
+    output,
+};
 
 /// Longest time one check may take; slow vendors answer within two minutes.
 const TIMEOUT: Duration = Duration::from_secs(130);
@@ -60,6 +66,9 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
     ];
     let library = Library::new(settings.connectors.dir.as_deref())?;
     let catalogue = settings.catalogue()?;
+    // Calls count towards the limits that the services keep. Without the store, which is a finding of
+    // its own, each connection is at least called within its limits.
+    let shared = Shared::open(store).await.ok();
     for spec in &catalogue.connections {
         let what = format!(
             "connection {}/{} ({})",
@@ -70,10 +79,12 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
             check(what, async {
                 let files = files?;
                 if connections::can_read(&files) {
-                    connections::source(&library, spec)?.check().await?;
+                    let source = connections::source(&library, spec, shared.as_ref())?;
+                    Terms::urgently(source.check()).await?;
                 }
                 if connections::can_write(&files) {
-                    connections::target(&library, spec)?.check().await?;
+                    let target = connections::target(&library, spec, shared.as_ref())?;
+                    Terms::urgently(target.check()).await?;
                 }
                 Ok(())
             })

@@ -145,7 +145,7 @@ pub fn streams(context: &Context, source: sluice_core::ConnectionId) -> Result<V
     let Some(connection) = context.catalogue.connection_by_id(source) else {
         return Ok(Vec::new());
     };
-    let source = connections::source(&context.connectors, &connection.spec)?;
+    let source = connections::source(&context.connectors, &connection.spec, None)?;
     Ok(source
         .streams()
         .iter()
