@@ -129,11 +129,24 @@ impl Jwt {
         }
     }
 
+    /// What tells its tokens from those of other settings, without the time.
+    pub(super) fn identity(&self, scope: &Scope<'_>) -> Result<Map<String, Value>> {
+        let scope = with_json_loads(scope);
+        Ok(Map::from_iter([
+            ("key".to_owned(), self.key(&scope)?.into()),
+            ("header".to_owned(), self.header.values(&scope)?.into()),
+            ("payload".to_owned(), self.payload.values(&scope)?.into()),
+        ]))
+    }
+
+    /// Where the manifest takes the key from.
+    pub(super) fn key_source(&self) -> &str {
+        self.secret.source()
+    }
+
     /// A new token, with its prefix.
     pub(super) fn token(&self, scope: &Scope<'_>) -> Result<String> {
-        let scope = scope
-            .clone()
-            .with("json_loads", Jinja::from_function(json_loads));
+        let scope = with_json_loads(scope);
         let now = Utc::now().timestamp();
         let mut header = self.header.values(&scope)?;
         header.insert("alg".into(), self.algorithm.name.into());
@@ -174,6 +187,12 @@ impl Jwt {
             secret
         })
     }
+}
+
+fn with_json_loads<'a>(scope: &Scope<'a>) -> Scope<'a> {
+    scope
+        .clone()
+        .with("json_loads", Jinja::from_function(json_loads))
 }
 
 /// For secrets that are JSON documents, such as the key files of service accounts.

@@ -8,7 +8,7 @@ use sluice_core::{Error, ErrorClass, Hash, Result};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Added, Ticket, Token, bearer};
+use super::{Added, Ticket, Token, bearer, jwt::Jwt};
 use crate::{
     credentials::{Begun, Credentials, SharedToken},
     http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE},
@@ -23,6 +23,8 @@ use crate::{
 
 /// Token fields are looked for this deep in the answer.
 const MAX_DEPTH: usize = 5;
+/// The kind of grant that an assertion is (RFC 7523).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Tries of one refresh.
 const MAX_TRIES: u32 = 6;
 
@@ -45,6 +47,8 @@ pub struct OAuth {
     expiry_format: Option<String>,
     refused: Refused,
     updater: Option<Updater>,
+    /// Signed here, in place of a secret and a refresh token.
+    assertion: Option<Jwt>,
 }
 
 /// Names of the fields in request and answer.
@@ -85,9 +89,7 @@ fn texts(value: Option<&Value>, default: &[&str]) -> Vec<String> {
 
 impl OAuth {
     pub(super) fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
-        if component.flag("use_profile_assertion") || component.get("profile_assertion").is_some() {
-            return Err(component.unsupported_field("profile_assertion"));
-        }
+        let assertion = assertion(component, templates)?;
         let codes = match component.get("refresh_token_error_status_codes") {
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_u64).collect(),
             _ => vec![400],
@@ -154,7 +156,11 @@ impl OAuth {
                 ),
             },
             updater,
+            assertion,
         };
+        if built.assertion.is_some() {
+            return Ok(built);
+        }
         for (field, missing) in [
             ("client_id", built.client_id.is_none()),
             ("client_secret", built.client_secret.is_none()),
@@ -192,7 +198,10 @@ impl OAuth {
             };
         }
         // The configured credentials name the token, also after the refresh token has changed.
-        let first = self.form(source, &scope, None)?;
+        let first = match &self.assertion {
+            Some(assertion) => assertion.identity(&scope)?,
+            None => self.form(source, &scope, None)?,
+        };
         let key = Hash::of_json(&serde_json::json!([self.address(&scope)?.as_str(), first]));
         let slot = source.tokens().slot(key);
         // Held while refreshing: all others wait for this one refresh.
@@ -268,6 +277,7 @@ impl OAuth {
             self.client_id.as_ref().map(Template::source),
             self.refresh_token.as_ref().map(Template::source),
             self.scopes,
+            self.assertion.as_ref().map(Jwt::key_source),
         ]));
         let (found, number) = match credentials.begin(name, key, token.shared).await? {
             Begun::Found(found) => found,
@@ -390,6 +400,11 @@ impl OAuth {
         rotated: Option<&str>,
     ) -> Result<Map<String, Value>> {
         let mut form = Map::new();
+        if let Some(assertion) = &self.assertion {
+            form.insert(self.names.grant_type.text(scope)?, JWT_BEARER.into());
+            form.insert("assertion".into(), assertion.token(scope)?.into());
+            return Ok(form);
+        }
         let grant_type = self.grant_type.value(scope)?;
         form.insert(self.names.grant_type.text(scope)?, grant_type);
         if !self.refresh_headers(scope)?.contains_key("Authorization") {
@@ -566,6 +581,23 @@ impl OAuth {
             }
         }
     }
+}
+
+/// `profile_assertion`, when the manifest says to use it.
+fn assertion(component: &Component<'_>, templates: &mut Templates) -> Result<Option<Jwt>> {
+    match component.get("use_profile_assertion") {
+        Some(Value::String(text)) if text.contains("{{") => {
+            return Err(component.unsupported_field("use_profile_assertion"));
+        }
+        _ if !component.flag("use_profile_assertion") => return Ok(None),
+        _ => {}
+    }
+    let child = component.required("profile_assertion")?;
+    child.without_class()?;
+    if child.kind() != "JwtAuthenticator" {
+        return Err(child.unsupported());
+    }
+    Jwt::build(&child, templates).map(Some)
 }
 
 /// A key anywhere in an answer, depth first.
