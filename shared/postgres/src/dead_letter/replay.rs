@@ -181,9 +181,10 @@ async fn work_once(connection: &mut PgConnection, most: u32) -> Result<Option<u6
         .map(|(id, outcome)| (*id, outcome.as_str().to_owned()))
         .unzip();
     sqlx::query!(
-        "update replay_items i set outcome = k.outcome
-        from unnest($2::bigint[], $3::text[]) k (id, outcome)
-        where i.replay_id = $1 and i.dead_letter_id = k.id",
+        // Joined with the list, the planner would read the whole set for each batch.
+        "update replay_items i
+        set outcome = ($3::text[])[array_position($2::bigint[], i.dead_letter_id)]
+        where i.replay_id = $1 and i.dead_letter_id = any($2::bigint[])",
         replay.id,
         &ids,
         &words,
