@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{cli::ConnectorReadArgs, exit::Exit};
 
-/// Messages between reading and printing.
-const AHEAD: usize = 256;
+/// Batches of messages, of a page each at most, between reading and printing.
+const AHEAD: usize = 4;
 /// The longest wait the other side may ask for before the read gives up.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -89,11 +89,10 @@ async fn keep(sender: &mpsc::Sender<Kept>, settings: SecretConfig) -> Result<()>
 }
 
 async fn print_all(
-    mut messages: mpsc::Receiver<Message>,
+    mut messages: mpsc::Receiver<Vec<Message>>,
     mut settings: mpsc::Receiver<Kept>,
 ) -> Result<()> {
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
-    let mut batch = Vec::with_capacity(AHEAD);
     loop {
         tokio::select! {
             biased;
@@ -103,12 +102,12 @@ async fn print_all(
                 // Who waited may be gone; the settings are out all the same.
                 let _ = done.send(());
             }
-            count = messages.recv_many(&mut batch, AHEAD) => {
-                if count == 0 {
+            batch = messages.recv() => {
+                let Some(batch) = batch else {
                     return flush(&mut out);
-                }
-                for message in batch.drain(..) {
-                    print(&mut out, &message)?;
+                };
+                for message in &batch {
+                    print(&mut out, message)?;
                 }
                 if messages.is_empty() {
                     flush(&mut out)?;

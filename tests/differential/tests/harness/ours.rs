@@ -68,7 +68,8 @@ async fn attempt(
             let settings = settings.clone();
             Box::pin(async move {
                 // The test keeps all messages, so somebody takes this one.
-                let _ = settings.send(Message::settings(changed.expose())).await;
+                let message = Message::settings(changed.expose());
+                let _ = settings.send(vec![message]).await;
                 Ok(())
             })
         }));
@@ -109,15 +110,15 @@ async fn attempt(
             loop {
                 tokio::select! {
                     biased;
-                    Some(message) = receiver.recv() => see(&message),
+                    Some(messages) = receiver.recv() => messages.iter().for_each(&mut see),
                     ended = &mut read => {
                         ended?;
                         break;
                     }
                 }
             }
-            while let Ok(message) = receiver.try_recv() {
-                see(&message);
+            while let Ok(messages) = receiver.try_recv() {
+                messages.iter().for_each(&mut see);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The messages, as they stand on a line each.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -20,17 +22,17 @@ pub enum Message {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
-    pub stream: String,
+    pub stream: Arc<str>,
     pub data: Value,
     /// Milliseconds since 1970.
     pub emitted_at: i64,
 }
 
 impl Message {
-    pub(super) fn record(stream: &str, data: Value, emitted_at: i64) -> Self {
+    pub(super) fn record(stream: &Arc<str>, data: Value, emitted_at: i64) -> Self {
         Self::Record {
             record: Record {
-                stream: stream.to_owned(),
+                stream: Arc::clone(stream),
                 data,
                 emitted_at,
             },

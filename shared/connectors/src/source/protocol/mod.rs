@@ -7,7 +7,7 @@
 
 mod message;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
 use futures::StreamExt as _;
@@ -80,12 +80,17 @@ impl ReadRequest {
     }
 }
 
-/// Where messages go. Full means wait: nothing piles up in memory (promise I4).
-struct Out<'a>(&'a mpsc::Sender<Message>);
+/// Where messages go, a page's records together. Full means wait: nothing piles up in memory
+/// (promise I4).
+struct Out<'a>(&'a mpsc::Sender<Vec<Message>>);
 
 impl Out<'_> {
     async fn send(&self, message: Message) -> Result<()> {
-        self.0.send(message).await.map_err(|_| {
+        self.send_all(vec![message]).await
+    }
+
+    async fn send_all(&self, messages: Vec<Message>) -> Result<()> {
+        self.0.send(messages).await.map_err(|_| {
             Error::new(
                 ErrorClass::Internal,
                 "output_closed",
@@ -148,7 +153,7 @@ impl Source {
             .filter_map(|(info, stream)| Some((info.name.as_str(), stream.as_ref().err()?)))
     }
 
-    /// Reads streams and sends what they hold. `false` when some stream failed; the others were
+    /// Reads streams and sends what they hold, in batches of a page at most. `false` when some stream failed; the others were
     /// read all the same, and each failure was sent as a TRACE message.
     ///
     /// # Errors
@@ -156,7 +161,7 @@ impl Source {
     pub async fn read_messages(
         &self,
         request: &ReadRequest,
-        out: &mpsc::Sender<Message>,
+        out: &mpsc::Sender<Vec<Message>>,
     ) -> Result<bool> {
         let out = Out(out);
         let mut names: Vec<&str> = request.streams.iter().map(String::as_str).collect();
@@ -255,6 +260,7 @@ impl Source {
         let sync = Sync {
             source: self,
             stream,
+            name: stream.name.as_str().into(),
             out,
             tracker: Mutex::new((tracker, Instant::now())),
         };
@@ -288,6 +294,8 @@ impl Source {
 struct Sync<'a> {
     source: &'a Source,
     stream: &'a Stream,
+    /// The stream's, as records carry it.
+    name: Arc<str>,
     out: &'a Out<'a>,
     /// With the time of the last state message.
     tracker: Mutex<(Option<Tracker<'a>>, Instant)>,
@@ -317,10 +325,12 @@ impl Sync<'_> {
                 }
             };
             let at = Utc::now().timestamp_millis();
-            for record in page.records {
-                self.out
-                    .send(Message::record(&self.stream.name, record, at))
-                    .await?;
+            let records = page.records.into_iter();
+            let messages: Vec<_> = records
+                .map(|record| Message::record(&self.name, record, at))
+                .collect();
+            if !messages.is_empty() {
+                self.out.send_all(messages).await?;
             }
             let window_over = next.done || next.window != progress.window && next.page.is_none();
             if window_over {
