@@ -118,8 +118,8 @@ async fn print_all(
 }
 
 fn print(out: &mut impl Write, message: &Message) -> Result<()> {
-    serde_json::to_writer(&mut *out, message)
-        .map_err(std::io::Error::from)
+    message
+        .write(out)
         .and_then(|()| out.write_all(b"\n"))
         .map_err(unwritable)
 }

@@ -13,7 +13,7 @@ use sluice_core::{Error, ErrorClass, Result};
 use super::{
     decode::Decoded,
     manifest::Component,
-    template::{Scope, Template, Templates, json},
+    template::{Scope, Template, Templates},
 };
 use crate::http::{HeaderMap, StatusCode};
 
@@ -275,15 +275,15 @@ impl Filter {
         if let Some(predicate) = &self.predicate {
             let mut inner = scope.clone();
             if predicate.uses("response") {
-                inner = inner.with("response", json::of(answer.decoded.response()));
+                inner = inner.with("response", answer.decoded.for_templates());
             }
             if predicate.uses("headers") {
                 inner = inner.with("headers", headers(answer.headers));
             }
-            inner = inner.with(
-                "error_text",
-                Jinja::from(answer.decoded.error_text.as_str()),
-            );
+            if predicate.uses("error_text") {
+                let text = answer.decoded.error_text();
+                inner = inner.with("error_text", Jinja::from(&*text));
+            }
             if predicate.truth(&inner)? {
                 return Ok(true);
             }
@@ -291,7 +291,7 @@ impl Filter {
         match &self.contains {
             Some(contains) => {
                 let wanted = contains.text(scope)?;
-                Ok(!wanted.is_empty() && answer.decoded.error_text.contains(&wanted))
+                Ok(!wanted.is_empty() && answer.decoded.error_text().contains(&wanted))
             }
             None => Ok(false),
         }

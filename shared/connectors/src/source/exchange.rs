@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Source, budget,
-    decode::{Decoded, Decoder},
+    decode::{Decoded, Decoder, Place},
     errors::{Action, Answer},
     request::{Injection, Requester},
     template::Scope,
@@ -24,8 +24,8 @@ const MAX_REDIRECTS: usize = 30;
 pub struct Call<'a> {
     pub requester: &'a Requester,
     pub decoder: &'a Decoder,
-    /// The path of the records, when the decoder can take them out while reading.
-    pub records_at: Option<&'a [String]>,
+    /// Where the records stand, when the decoder can take them out while reading.
+    pub records: Option<Place<'a>>,
     /// What others put into the request.
     pub injections: Vec<Injection>,
     /// A paginator's URL or path, which replaces the requester's.
@@ -240,7 +240,7 @@ fn decode(call: &Call<'_>, response: &Response) -> Result<Decoded> {
         return Ok(decoded);
     }
     call.decoder
-        .decode(&response.body, content_type, call.records_at)
+        .decode(&response.body, content_type, call.records)
 }
 
 /// The request a redirect leads to, as browsers and the reference runtime do it: 303, and a POST

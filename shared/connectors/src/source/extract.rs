@@ -33,7 +33,7 @@ impl Extractor {
 
 /// Whether a path has no wildcards, so that a decoder can follow it while reading.
 pub fn is_plain(path: &[String]) -> bool {
-    !path.is_empty() && !path.iter().any(|part| part.contains(['*', '?', '[']))
+    !path.iter().any(|part| part.contains(['*', '?', '[']))
 }
 
 /// The records at a path in a body.
@@ -53,7 +53,7 @@ pub fn records(mut body: Value, path: &[String]) -> Result<Vec<Value>> {
         }
     } else {
         // Without wildcards the records are taken out of the body, not copied.
-        let first = if path.is_empty() || is_plain(path) {
+        let first = if is_plain(path) {
             path.iter()
                 .try_fold(&mut body, |value, part| child(value, part))
                 .map(Value::take)
@@ -144,8 +144,16 @@ fn each_child<'a>(value: &'a Value, mut visit: impl FnMut(&str, &'a Value)) {
     }
 }
 
+/// Whether a segment may stand for several keys.
+pub fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?'])
+}
+
 /// `*` any letters, `?` one.
 pub fn glob(pattern: &str, text: &str) -> bool {
+    if !is_pattern(pattern) {
+        return pattern == text;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);

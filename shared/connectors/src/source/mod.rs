@@ -44,6 +44,7 @@ mod patience;
 mod plan;
 pub mod protocol;
 mod read;
+mod record;
 mod request;
 mod restart;
 pub mod rules;
@@ -53,6 +54,7 @@ mod settings;
 mod slice;
 mod spec;
 mod stream;
+mod take;
 pub(crate) mod template;
 mod time;
 mod track;
@@ -73,6 +75,7 @@ use auth::Tokens;
 use budget::Budget;
 use cache::Cache;
 use concurrency::Concurrency;
+use record::Form;
 use slice::{Progress, Slice};
 use stream::Stream;
 use template::{Scope, Templates};
@@ -228,8 +231,9 @@ impl Source {
             ));
         };
         let stream = stream.of_slice(first);
-        if let Some((page, _)) = self.page(stream, first, &Progress::default()).await? {
-            read::whole(page)?;
+        let start = Progress::default();
+        if let Some(taken) = self.page(stream, first, &start, Form::Rows).await? {
+            taken.whole()?;
         }
         Ok(())
     }
@@ -278,10 +282,13 @@ impl Source {
                 state,
                 move |(stream, slice, progress)| async move {
                     let page = self
-                        .page(stream, &slice, &progress)
+                        .page(stream, &slice, &progress, Form::Values)
                         .await
                         .map_err(|error| error.connection(&self.connection))?;
-                    Ok(page.map(|(page, next)| (page, (stream, slice, next))))
+                    Ok(page.map(|taken| {
+                        let (page, next) = taken.into_page();
+                        (page, (stream, slice, next))
+                    }))
                 },
             )),
         }

@@ -7,8 +7,9 @@ use sluice_core::{Error, ErrorClass, Hash, Result};
 
 use super::{
     manifest::{Component, falsy},
+    record::Record,
     request::{Injection, RequestOption},
-    template::{Scope, Template, Templates, json},
+    template::{Scope, Template, Templates},
 };
 
 /// `DefaultPaginator` or none.
@@ -46,14 +47,14 @@ enum Strategy {
 
 /// What the strategy needs to know about the page just read.
 pub struct Seen<'a> {
-    /// Null when no template of the paginator uses it.
-    pub response: &'a Value,
+    /// Nothing when no template of the paginator uses it.
+    pub response: Jinja,
     pub headers: Jinja,
     /// Records before filtering.
     pub extracted: usize,
     /// Records after filtering.
     pub emitted: usize,
-    pub last_record: Option<&'a Value>,
+    pub last_record: Option<&'a Record>,
     pub records_hash: Option<Hash>,
 }
 
@@ -254,7 +255,7 @@ impl Strategy {
         };
         let mut scope = scope.clone();
         if size.uses("response") {
-            scope = scope.with("response", json::of(seen.response));
+            scope = scope.with("response", seen.response.clone());
         }
         match size.value(&scope)? {
             Value::Null => Ok(None),
@@ -294,12 +295,12 @@ impl Strategy {
                     .with("last_page_size", Jinja::from(seen.emitted))
                     .with(
                         "last_record",
-                        seen.last_record.map_or(Jinja::from(()), json::of),
+                        seen.last_record.map_or(Jinja::from(()), Record::to_jinja),
                     );
                 let response_used = value.uses("response")
                     || stop.as_ref().is_some_and(|stop| stop.uses("response"));
                 if response_used {
-                    scope = scope.with("response", json::of(seen.response));
+                    scope = scope.with("response", seen.response.clone());
                 }
                 let page_size = Self::page_size(size.as_ref(), seen, &scope)?;
                 scope = scope.with("page_size", page_size.map_or(Jinja::from(()), Jinja::from));

@@ -9,6 +9,7 @@ use sluice_core::{Error, Result};
 use super::{
     group::Group,
     manifest::{Component, falsy},
+    record::Record,
     request::{Injection, RequestOption},
     stream::Stream,
     template::{Scope, Template, Templates, json, python},
@@ -238,32 +239,26 @@ impl Parent {
     /// The partition a parent's record stands for; `None` when it has no key.
     pub fn partition(
         &self,
-        record: &Value,
+        record: &Record,
         parent: &Map<String, Value>,
         scope: &Scope<'_>,
     ) -> Result<Option<Partition>> {
-        let Some(value) = at(record, &self.key).filter(|value| !value.is_null()) else {
+        let Some(value) = record.at(&self.key).filter(|value| !value.is_null()) else {
             return Ok(None);
         };
         let mut values = Map::new();
-        values.insert(self.field.text(scope)?, value.clone());
+        values.insert(self.field.text(scope)?, value);
         values.insert("parent_slice".into(), Value::Object(parent.clone()));
         let extra = self
             .extra_fields
             .iter()
             .map(|path| {
-                (
-                    path.join("."),
-                    at(record, path).cloned().unwrap_or_default(),
-                )
+                let value = record.at(path).unwrap_or_default();
+                (path.join("."), value)
             })
             .collect();
         Ok(Some(Partition { values, extra }))
     }
-}
-
-fn at<'a>(record: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(record, |value, key| value.get(key))
 }
 
 /// Every combination, first list outermost.

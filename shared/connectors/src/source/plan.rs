@@ -13,7 +13,7 @@ use super::{
     cursor::Origin,
     delegate::complete_without_cursor,
     partition::{MAX_PARTITIONS, Parent, Partition, Router, product, slice_value, too_many},
-    read,
+    record::Form,
     slice::{Progress, Slice},
     stream::Stream,
     template::{Scope, functions},
@@ -224,17 +224,17 @@ impl Source {
         for slice in &planned.slices {
             let key = slice.partition_key();
             let mut progress = Progress::default();
-            while let Some((page, next)) = self.page(stream, slice, &progress).await? {
-                let page = read::whole(page)?;
-                for record in &page.records {
+            while let Some(taken) = self.page(stream, slice, &progress, Form::Rows).await? {
+                let taken = taken.whole()?;
+                for record in &taken.records {
                     if let Some(partition) = parent.partition(record, &slice.partition, &scope)? {
                         found.add(partition)?;
                     }
                 }
                 if let Some(tracker) = &mut tracker {
-                    tracker.close(&key, next.highest);
+                    tracker.close(&key, taken.next.highest);
                 }
-                progress = next;
+                progress = taken.next;
             }
         }
         if incremental {

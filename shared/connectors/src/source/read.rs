@@ -6,17 +6,18 @@ use bytes::Bytes;
 use chrono::Utc;
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
-use sluice_core::{Error, Hash, Result};
+use sluice_core::{Error, Result};
 
 use super::{
     Source,
     api::Page,
     cursor::Window,
-    decode::Decoded,
+    decode::{Decoded, Place},
     exchange::{Call, Fetched},
     extract,
     paginate::{Position, Seen},
     partition::slice_value,
+    record::{Form, Record},
     slice::{Progress, Slice},
     stream::Stream,
     template::{Scope, json},
@@ -31,22 +32,40 @@ struct Asked<'a> {
     fetched: Fetched,
 }
 
-/// Records of a page that are compared with those of the page before.
-const SAMPLES: usize = 8;
+/// A page and what came of it.
+pub(super) struct Taken {
+    /// Without its records.
+    page: Page,
+    pub records: Vec<Record>,
+    pub next: Progress,
+}
 
-/// The records of a body.
-struct Extracted {
-    records: Vec<Value>,
-    /// How many there were before filtering.
-    count: usize,
-    hash: Option<Hash>,
-    /// A data feed's last record is out of range, so the rest is older still.
-    feed_over: bool,
+impl Taken {
+    /// For a caller that cannot use a page with an error.
+    pub fn whole(self) -> Result<Self> {
+        match self.page.error {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    pub fn into_page(self) -> (Page, Progress) {
+        let records = self.records.into_iter().map(Record::into_value);
+        let page = Page {
+            records: records.collect(),
+            ..self.page
+        };
+        (page, self.next)
+    }
 }
 
 impl Source {
     /// What templates of a request see.
-    fn slice_scope<'a>(&'a self, slice: &'a Slice, interval: &Map<String, Value>) -> Scope<'a> {
+    pub(super) fn slice_scope<'a>(
+        &'a self,
+        slice: &'a Slice,
+        interval: &Map<String, Value>,
+    ) -> Scope<'a> {
         let value = slice_value(&slice.part(), interval);
         let mut scope = Scope::new(&self.templates, &self.config);
         for (name, value) in &slice.extra {
@@ -64,11 +83,12 @@ impl Source {
         stream: &Stream,
         slice: &Slice,
         progress: &Progress,
-    ) -> Result<Option<(Page, Progress)>> {
+        form: Form,
+    ) -> Result<Option<Taken>> {
         let mut progress = progress.clone();
         let mut calls = 0;
         while !progress.done {
-            let asked = self.ask(stream, slice, &progress).await?;
+            let asked = self.ask(stream, slice, &progress, form).await?;
             calls += asked.fetched.calls;
             if !asked.fetched.restart {
                 return self.taken(stream, slice, &progress, asked, calls).map(Some);
@@ -88,6 +108,7 @@ impl Source {
         stream: &Stream,
         slice: &'a Slice,
         progress: &Progress,
+        form: Form,
     ) -> Result<Asked<'a>> {
         let window = self.window(stream, slice, progress)?;
         // Begun again, it may start later than it did.
@@ -112,7 +133,7 @@ impl Source {
             .slice_scope(slice, &interval)
             .with("next_page_token", token);
         let fetched = self
-            .fetch(stream, slice, asked.as_ref(), &position, &scope)
+            .fetch(stream, slice, asked.as_ref(), &position, &scope, form)
             .await?;
         Ok(Asked {
             window,
@@ -130,7 +151,7 @@ impl Source {
         progress: &Progress,
         asked: Asked<'_>,
         calls: u32,
-    ) -> Result<(Page, Progress)> {
+    ) -> Result<Taken> {
         let Asked {
             window,
             position,
@@ -164,21 +185,28 @@ impl Source {
             )
         });
         match step {
-            Ok(next) => {
+            Ok((records, next)) => {
                 page.progress = next.to_json()?;
-                Ok((page, next))
+                Ok(Taken {
+                    page,
+                    records,
+                    next,
+                })
             }
             Err(error) => {
                 // The bytes go to the caller all the same (promise I1); the slice ends here.
-                page.records.clear();
                 page.state = None;
                 page.progress = progress.to_json()?;
                 page.error = Some(error.connection(&self.connection));
-                let end = Progress {
+                let next = Progress {
                     done: true,
                     ..progress.clone()
                 };
-                Ok((page, end))
+                Ok(Taken {
+                    page,
+                    records: Vec::new(),
+                    next,
+                })
             }
         }
     }
@@ -197,7 +225,7 @@ impl Source {
         cursor.window(range, from, &scope).map(Some)
     }
 
-    /// Fills the page with its records and finds out where reading goes on.
+    /// Takes the page's records and finds out where reading goes on.
     #[expect(
         clippy::too_many_arguments,
         reason = "everything a page's meaning depends on, used in this one place"
@@ -213,11 +241,11 @@ impl Source {
         response: &Response,
         decoded: Decoded,
         page: &mut Page,
-    ) -> Result<Progress> {
+    ) -> Result<(Vec<Record>, Progress)> {
         let answer = if stream.paginator.uses_response() {
-            decoded.response().clone()
+            decoded.for_templates()
         } else {
-            Value::Null
+            Jinja::from(())
         };
         let extracted = self.extract(stream, slice, decoded, scope)?;
         let mut next = Progress {
@@ -231,7 +259,6 @@ impl Source {
         }
         let mut runs = progress.runs.clone();
         if stream.restart.counts(&mut runs, extracted.records.len()) {
-            page.records = extracted.records;
             let so_far = Progress {
                 window: progress.window,
                 highest: next.highest,
@@ -239,10 +266,11 @@ impl Source {
                 ..Progress::default()
             };
             let cursor = stream.cursor.as_ref();
-            return stream.restart.again(&so_far, cursor, window.as_ref());
+            let next = stream.restart.again(&so_far, cursor, window.as_ref())?;
+            return Ok((extracted.records, next));
         }
         let seen = Seen {
-            response: &answer,
+            response: answer,
             headers: link_headers(&response.headers),
             extracted: extracted.count,
             emitted: extracted.records.len(),
@@ -273,8 +301,7 @@ impl Source {
                 }
             }
         }
-        page.records = extracted.records;
-        Ok(next)
+        Ok((extracted.records, next))
     }
 
     /// Asks for the page at a position.
@@ -285,6 +312,7 @@ impl Source {
         window: Option<&Window>,
         position: &Position,
         scope: &Scope<'_>,
+        form: Form,
     ) -> Result<Fetched> {
         let (mut injections, path) = stream.paginator.injections(position, scope)?;
         if position.token.is_null() || !stream.drop_slice_options_on_pages {
@@ -294,116 +322,20 @@ impl Source {
             }
         }
         let records_at = stream.selector.extractor.segments(scope)?;
+        let records = extract::is_plain(&records_at).then_some(Place {
+            path: &records_at,
+            as_text: form == Form::Rows && !stream.selector.takes_apart(),
+        });
         let call = Call {
             requester: &stream.requester,
             decoder: &stream.decoder,
-            records_at: extract::is_plain(&records_at).then_some(records_at.as_slice()),
+            records,
             injections,
             path,
             cached: stream.cached,
         };
         self.exchange(&call, scope).await
     }
-
-    fn extract(
-        &self,
-        stream: &Stream,
-        slice: &Slice,
-        decoded: Decoded,
-        scope: &Scope<'_>,
-    ) -> Result<Extracted> {
-        let raw = match decoded.streamed {
-            Some(records) => records,
-            None => {
-                let path = stream.selector.extractor.segments(scope)?;
-                let mut all = Vec::new();
-                for body in decoded.bodies {
-                    all.extend(extract::records(body, &path)?);
-                }
-                all
-            }
-        };
-        let count = raw.len();
-        let hash = (stream.paginator.is_active() && !raw.is_empty()).then(|| sample_hash(&raw));
-        let schema = match stream.selector.casts {
-            true => Some(self.known_schema(&stream.schema)?),
-            false => None,
-        };
-        let mut records = Vec::with_capacity(count);
-        let mut feed_over = false;
-        for record in raw {
-            let Some(record) = stream.selector.apply(record, scope, schema)? else {
-                continue;
-            };
-            if let (Some(cursor), Some(range)) = (&stream.cursor, &slice.cursor)
-                && cursor.client_side
-            {
-                let inside = cursor.contains(&record, range, scope)?;
-                feed_over = cursor.data_feed && !inside;
-                if !inside {
-                    continue;
-                }
-            }
-            if is_wanted(stream, slice, &record, scope)? {
-                records.push(record);
-            }
-        }
-        Ok(Extracted {
-            records,
-            count,
-            hash,
-            feed_over,
-        })
-    }
-
-    /// The records in a stored body.
-    pub(super) fn records_in(
-        &self,
-        stream: &Stream,
-        slice: &Slice,
-        body: &Bytes,
-        content_type: Option<&str>,
-    ) -> Result<Vec<Value>> {
-        let interval = match (&stream.cursor, slice.whole()) {
-            (Some(cursor), Some(window)) => cursor.interval(&window),
-            _ => Map::new(),
-        };
-        let scope = self
-            .slice_scope(slice, &interval)
-            .with("next_page_token", Jinja::from(()));
-        let path = stream.selector.extractor.segments(&scope)?;
-        let at = extract::is_plain(&path).then_some(path.as_slice());
-        let decoded = stream.decoder.decode(body, content_type, at)?;
-        Ok(self.extract(stream, slice, decoded, &scope)?.records)
-    }
-}
-
-/// Tells pages apart, and repeated ones together, by some of their records: pages that differ do so
-/// in more than a few.
-fn sample_hash(records: &[Value]) -> Hash {
-    let step = records.len() / SAMPLES + 1;
-    let sample: Vec<&Value> = records.iter().step_by(step).chain(records.last()).collect();
-    Hash::of_text(&(records.len(), sample))
-}
-
-/// Whether a run for a single record wants this one.
-fn is_wanted(stream: &Stream, slice: &Slice, record: &Value, scope: &Scope<'_>) -> Result<bool> {
-    let Some(wanted) = &slice.record else {
-        return Ok(true);
-    };
-    if let Some(condition) = &stream.single.record {
-        let scope = scope
-            .clone()
-            .with("record", json::of(record))
-            .with("record_id", Jinja::from(wanted.as_str()));
-        return condition.truth(&scope);
-    }
-    Ok(match stream.primary_key.as_slice() {
-        [key] => record
-            .get(key)
-            .is_some_and(|value| super::template::python::text(value).trim() == wanted.trim()),
-        _ => true,
-    })
 }
 
 /// Headers for pagination: names as sent, `link` taken apart into `{rel: {url, rel}}`.
@@ -437,14 +369,6 @@ fn link_headers(headers: &HeaderMap) -> Jinja {
         all.iter()
             .map(|(name, value)| (name.as_str(), json::of(value))),
     )
-}
-
-/// The page of a caller that cannot use a page with an error.
-pub(super) fn whole(page: Page) -> Result<Page> {
-    match page.error {
-        Some(error) => Err(error),
-        None => Ok(page),
-    }
 }
 
 /// The refusal of a stream the manifest does not have.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use minijinja::value::Value as Jinja;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sluice_core::Result;
 
 use super::{
-    edit::{ValueType, pointer, remove_at, set},
+    edit::{ValueType, pointer},
     extract::Extractor,
     keys::KeyChange,
     manifest::Component,
     normalize,
+    record::Record,
     template::{Scope, Template, Templates, json},
 };
 
@@ -97,13 +98,13 @@ impl Selector {
     /// The record as emitted; `None` when the filter drops it. `schema` is what it is cast by.
     pub fn apply(
         &self,
-        record: Value,
+        mut record: Record,
         scope: &Scope<'_>,
         schema: Option<&Value>,
-    ) -> Result<Option<Value>> {
-        let Value::Object(mut record) = record else {
+    ) -> Result<Option<Record>> {
+        if !record.is_mapping() {
             return Ok(None);
-        };
+        }
         if self.transform_first {
             record = self.transform(record, scope)?;
         }
@@ -114,16 +115,20 @@ impl Selector {
             record = self.transform(record, scope)?;
         }
         if let Some(schema) = schema {
-            normalize::record(&mut record, schema);
+            let mut fields = record.into_map();
+            normalize::record(&mut fields, schema);
+            record = fields.into();
         }
-        Ok(Some(Value::Object(record)))
+        Ok(Some(record))
     }
 
-    fn keep(
-        &self,
-        record: Map<String, Value>,
-        scope: &Scope<'_>,
-    ) -> Result<Option<Map<String, Value>>> {
+    /// Whether records are taken apart in any case, so that they had better not be text.
+    pub fn takes_apart(&self) -> bool {
+        let keys = |one: &Transformation| matches!(one, Transformation::Keys(_));
+        self.casts || self.transformations.iter().any(keys)
+    }
+
+    fn keep(&self, record: Record, scope: &Scope<'_>) -> Result<Option<Record>> {
         let Some(filter) = &self.filter else {
             return Ok(Some(record));
         };
@@ -131,11 +136,7 @@ impl Selector {
         Ok(keep.then_some(record))
     }
 
-    fn transform(
-        &self,
-        mut record: Map<String, Value>,
-        scope: &Scope<'_>,
-    ) -> Result<Map<String, Value>> {
+    fn transform(&self, mut record: Record, scope: &Scope<'_>) -> Result<Record> {
         for transformation in &self.transformations {
             record = transformation.apply(record, scope)?;
         }
@@ -146,18 +147,17 @@ impl Selector {
 /// Evaluates a template over a record without copying the record.
 pub fn evaluate<T>(
     template: &Template,
-    record: Map<String, Value>,
+    record: Record,
     scope: &Scope<'_>,
     evaluate: impl FnOnce(&Template, &Scope<'_>) -> Result<T>,
-) -> Result<(T, Map<String, Value>)> {
+) -> Result<(T, Record)> {
     if !template.uses("record") {
         return Ok((evaluate(template, scope)?, record));
     }
     let record = Arc::new(record);
-    let result = evaluate(
-        template,
-        &scope.clone().with("record", json::shared(&record)),
-    )?;
+    let shared = scope.clone().with("record", Record::shared(&record));
+    let result = evaluate(template, &shared)?;
+    drop(shared);
     let record = Arc::try_unwrap(record).unwrap_or_else(|shared| (*shared).clone());
     Ok((result, record))
 }
@@ -188,11 +188,7 @@ impl Transformation {
         }
     }
 
-    pub fn apply(
-        &self,
-        mut record: Map<String, Value>,
-        scope: &Scope<'_>,
-    ) -> Result<Map<String, Value>> {
+    pub fn apply(&self, mut record: Record, scope: &Scope<'_>) -> Result<Record> {
         match self {
             Self::Add(fields) => {
                 for field in fields {
@@ -200,25 +196,20 @@ impl Transformation {
                 }
                 Ok(record)
             }
-            Self::Keys(change) => change.apply(record, scope),
+            Self::Keys(change) => Ok(change.apply(record.into_map(), scope)?.into()),
             Self::Remove {
                 pointers,
                 condition,
             } => {
-                let remove = |value: &Value| match condition {
-                    None => Ok(true),
-                    Some(condition) => {
+                let holds = condition.as_ref().map(|condition| {
+                    |value: &Value| {
                         condition.truth(&scope.clone().with("property", json::of(value)))
                     }
-                };
-                let mut value = Value::Object(record);
+                });
                 for pointer in pointers {
-                    remove_at(&mut value, pointer, &remove)?;
+                    record.remove(pointer, holds.as_ref())?;
                 }
-                match value {
-                    Value::Object(map) => Ok(map),
-                    _ => Ok(Map::new()),
-                }
+                Ok(record)
             }
         }
     }
@@ -248,7 +239,7 @@ impl AddedField {
         })
     }
 
-    fn apply(&self, record: Map<String, Value>, scope: &Scope<'_>) -> Result<Map<String, Value>> {
+    fn apply(&self, record: Record, scope: &Scope<'_>) -> Result<Record> {
         let kind = self.kind;
         let (value, mut record) =
             evaluate(&self.value, record, scope, |template, scope| match kind {
@@ -273,11 +264,7 @@ impl AddedField {
                 return Ok(record);
             }
         }
-        let mut target = Value::Object(record);
-        set(&mut target, &path, value)?;
-        match target {
-            Value::Object(map) => Ok(map),
-            _ => Ok(Map::new()),
-        }
+        record.set(&path, value)?;
+        Ok(record)
     }
 }

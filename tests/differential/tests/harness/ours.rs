@@ -30,7 +30,7 @@ pub async fn run(case: &Case, address: &str) -> Outcome {
     if let Err(error) = attempt(case, address, &waits, &mut outcome).await {
         outcome.detail = error.chain();
         let message = Message::error("", &error);
-        outcome.message(&serde_json::to_value(&message).expect("a message is JSON"));
+        outcome.message(&printed(&message));
     }
     outcome.waits = waits.lock().expect("no panic").clone();
     outcome
@@ -74,7 +74,7 @@ async fn attempt(
             })
         }));
     let mut see = |message: &Message| {
-        outcome.message(&serde_json::to_value(message).expect("a message is JSON"));
+        outcome.message(&printed(message));
     };
     // Reading sends them itself.
     if let (Command::Check | Command::Discover, Some(settings)) =
@@ -123,4 +123,11 @@ async fn attempt(
         }
     }
     Ok(())
+}
+
+/// A message as it is printed.
+fn printed(message: &Message) -> Value {
+    let mut line = Vec::new();
+    message.write(&mut line).expect("memory takes it");
+    serde_json::from_slice(&line).expect("a message is JSON")
 }

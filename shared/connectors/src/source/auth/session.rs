@@ -119,7 +119,7 @@ impl Session {
         let call = Call {
             requester: &self.login,
             decoder: &self.decoder,
-            records_at: None,
+            records: None,
             injections: Vec::new(),
             path: None,
             cached: false,

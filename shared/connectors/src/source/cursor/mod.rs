@@ -16,6 +16,7 @@ use sluice_core::Result;
 
 use super::{
     manifest::Component,
+    record::Record,
     request::{Injection, RequestOption},
     template::{Scope, Template, Templates},
     time::Moment,
@@ -215,22 +216,22 @@ impl Cursor {
     /// future must not hide what is edited until then. `None` when no record has a readable one.
     pub fn highest(
         &self,
-        records: &[Value],
+        records: &[Record],
         range: &Range,
         scope: &Scope<'_>,
     ) -> Result<Option<Mark>> {
         let field = self.field(scope)?;
         Ok(records
             .iter()
-            .filter_map(|record| self.parse(record.get(&field)?))
+            .filter_map(|record| self.parse(&*record.get(&field)?))
             .max()
             .map(|mark| mark.min(range.end)))
     }
 
     /// Whether a record lies within the range; records without a readable value do.
-    pub fn contains(&self, record: &Value, range: &Range, scope: &Scope<'_>) -> Result<bool> {
+    pub fn contains(&self, record: &Record, range: &Range, scope: &Scope<'_>) -> Result<bool> {
         let field = self.field(scope)?;
-        let mark = record.get(&field).and_then(|value| self.parse(value));
+        let mark = record.get(&field).and_then(|value| self.parse(&value));
         Ok(mark.is_none_or(|mark| range.start <= mark && mark <= range.end))
     }
 

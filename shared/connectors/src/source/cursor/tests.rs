@@ -112,7 +112,8 @@ fn the_state_is_the_highest_value_seen_and_never_beyond_the_end() {
         .range(Some(json!({"updated": "2024-01-05"})), None)
         .unwrap();
     let state = |records: &[Value]| {
-        let highest = fixture.cursor.highest(records, &range, &scope).unwrap();
+        let records: Vec<_> = records.iter().cloned().map(Record::Value).collect();
+        let highest = fixture.cursor.highest(&records, &range, &scope).unwrap();
         fixture.cursor.state(&range, highest, &scope).unwrap()
     };
     let of = |text: &str| json!({"updated": text});
@@ -147,8 +148,9 @@ fn counts_start_at_the_state_and_have_no_end() {
         let state = state.map(|value| json!({"updated": value}));
         let range = fixture.range(state, None).unwrap();
         assert_eq!(range.start, Mark::Count(start));
-        let highest = [json!({"updated": 8}), json!({"updated": "x"}), json!({})];
-        let highest = fixture.cursor.highest(&highest, &range, &scope).unwrap();
+        let records = [json!({"updated": 8}), json!({"updated": "x"}), json!({})];
+        let records = records.map(Record::Value);
+        let highest = fixture.cursor.highest(&records, &range, &scope).unwrap();
         assert_eq!(highest, Some(Mark::Count(8)));
         let after = fixture.cursor.state(&range, highest, &scope).unwrap();
         assert_eq!(after, Some(json!({"updated": start.max(8)})));

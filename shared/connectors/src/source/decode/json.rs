@@ -1,9 +1,11 @@
 //! JSON bodies.
 
+use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
 use sluice_core::{Error, ErrorClass, Result};
 
-use super::Decoded;
+use super::{Decoded, Place};
+use crate::source::record::{self, Record};
 
 /// Keys under which error texts are looked for, in this order.
 const ERROR_KEYS: [&str; 12] = [
@@ -23,7 +25,18 @@ const ERROR_KEYS: [&str; 12] = [
 
 /// A list is several bodies, nothing is one empty body. Unlike the reference runtime, a body that
 /// is no JSON is an error: a cut-off page must not pass for an empty one.
-pub(super) fn decode(text: &str) -> Result<Decoded> {
+pub(super) fn decode(text: &str, records: Option<Place<'_>>) -> Result<Decoded> {
+    let rows = records.filter(|records| records.as_text);
+    if let Some(rows) = rows.and_then(|records| record::read(text, records.path)) {
+        return Ok(Decoded {
+            text: Some(Text {
+                body: Record::Row(rows.body),
+                is_list: rows.is_list,
+            }),
+            streamed: Some(rows.records.into_iter().map(Record::Row).collect()),
+            ..Decoded::default()
+        });
+    }
     let value = if text.trim().is_empty() {
         Value::Object(Map::new())
     } else {
@@ -48,9 +61,36 @@ pub(super) fn decode(text: &str) -> Result<Decoded> {
     Ok(Decoded {
         error_text,
         bodies,
-        streamed: None,
-        without_response: false,
+        ..Decoded::default()
     })
+}
+
+/// A body that stayed text.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// The first of a list.
+    body: Record,
+    is_list: bool,
+}
+
+impl Text {
+    pub(super) fn response(&self) -> Jinja {
+        self.body.to_jinja()
+    }
+
+    /// What [`error_text`] finds in the whole body. The items of a list are its records.
+    pub(super) fn error_text(&self, records: Option<&[Record]>) -> String {
+        let of = |record: &Record, depth: usize| {
+            let mut found = ERROR_KEYS.iter().filter_map(|key| record.get(key));
+            found.find_map(|value| error_text(&value, depth + 1))
+        };
+        if !self.is_list {
+            return of(&self.body, 0).unwrap_or_default();
+        }
+        let items = records.into_iter().flatten().take(100);
+        let texts: Vec<_> = items.filter_map(|record| of(record, 1)).collect();
+        texts.join(", ")
+    }
 }
 
 /// The first non-empty text under one of the keys, recursively; lists are joined.

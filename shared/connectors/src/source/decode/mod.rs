@@ -6,11 +6,13 @@ mod rows;
 mod xml;
 mod zip;
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
+use minijinja::value::Value as Jinja;
 use serde_json::Value;
 use sluice_core::{Error, ErrorClass, Result};
 
+use super::{record::Record, template};
 pub use rows::CsvOptions;
 pub use xml::XmlOptions;
 
@@ -34,21 +36,47 @@ pub enum Decoder {
     Zip(Box<Decoder>),
 }
 
+/// Where the records of a body stand: a path without wildcards.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub path: &'a [String],
+    /// They may stay text.
+    pub as_text: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Of records that are wanted as values.
+    pub fn of_values(path: &'a [String]) -> Self {
+        let as_text = false;
+        Self { path, as_text }
+    }
+}
+
 /// A decoded body.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoded {
     /// Text to look for error messages in.
-    pub error_text: String,
+    error_text: String,
     /// Bodies to extract records from (a top-level JSON list is several); the first is the response.
     pub bodies: Vec<Value>,
+    /// Instead of bodies and error text: the first body while nothing needs it as a value.
+    text: Option<json::Text>,
     /// Records already taken out while reading, when the decoder could.
-    pub streamed: Option<Vec<Value>>,
+    pub streamed: Option<Vec<Record>>,
     /// A format without a document of its own: templates see an empty `response`.
     pub without_response: bool,
 }
 
 impl Decoded {
     /// What templates see as `response`. For XML, of the records only the first is in it.
+    pub fn for_templates(&self) -> Jinja {
+        match &self.text {
+            Some(text) if !self.without_response => text.response(),
+            _ => template::json::of(self.response()),
+        }
+    }
+
+    /// The response as a value, of a body that was not left text.
     pub fn response(&self) -> &Value {
         static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
         if self.without_response {
@@ -56,10 +84,18 @@ impl Decoded {
         }
         self.bodies.first().unwrap_or(&Value::Null)
     }
+
+    /// Text to look for error messages in.
+    pub fn error_text(&self) -> Cow<'_, str> {
+        match &self.text {
+            Some(text) => text.error_text(self.streamed.as_deref()).into(),
+            None => self.error_text.as_str().into(),
+        }
+    }
 }
 
 impl Decoder {
-    /// Reads a body. `records_at` is the path of the records when it has no wildcards.
+    /// Reads a body, and takes its records out of it when it can.
     ///
     /// # Errors
     /// `unexpected_html`, `body_not_utf8`, `json_invalid`, `xml_invalid`, `xml_truncated`,
@@ -69,7 +105,7 @@ impl Decoder {
         &self,
         body: &[u8],
         content_type: Option<&str>,
-        records_at: Option<&[String]>,
+        records: Option<Place<'_>>,
     ) -> Result<Decoded> {
         if looks_like_html(body) {
             return Err(Error::new(
@@ -84,7 +120,7 @@ impl Decoder {
             let body = bytes.as_deref().unwrap_or(body);
             // Read while it arrives in the reference runtime, so templates see no response.
             return inner
-                .decode(body, content_type, records_at)
+                .decode(body, content_type, records)
                 .map(|decoded| Decoded {
                     without_response: true,
                     ..decoded
@@ -102,12 +138,15 @@ impl Decoder {
         };
         let text = charset::text(body, declared.as_deref().or(content_type))?;
         match self {
-            Self::Json => json::decode(&text),
-            Self::Xml(options) => xml::decode(&text, options, records_at),
+            Self::Json => json::decode(&text, records),
+            Self::Xml(options) => {
+                let path = records.map(|records| records.path);
+                xml::decode(&text, options, path.filter(|path| !path.is_empty()))
+            }
             Self::JsonLines => rows::json_lines(&text),
             Self::Lines => Ok(rows::lines(&text)),
             Self::Csv { options, .. } => rows::csv(&text, options),
-            Self::Gzip(inner) | Self::Zip(inner) => inner.decode(body, content_type, records_at),
+            Self::Gzip(inner) | Self::Zip(inner) => inner.decode(body, content_type, records),
         }
     }
 
@@ -118,8 +157,7 @@ impl Decoder {
             Decoded {
                 error_text: String::from_utf8_lossy(shown).into_owned(),
                 bodies: vec![Value::Object(serde_json::Map::new())],
-                streamed: None,
-                without_response: false,
+                ..Decoded::default()
             }
         })
     }

@@ -14,10 +14,9 @@ const MAX_UNPACKED: u64 = 256 << 20;
 /// Bodies of a format that has no document of its own: templates see an empty `response`.
 fn streamed(bodies: Vec<Value>) -> Decoded {
     Decoded {
-        error_text: String::new(),
         bodies,
-        streamed: None,
         without_response: true,
+        ..Decoded::default()
     }
 }
 

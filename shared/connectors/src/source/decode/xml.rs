@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use sluice_core::{Error, ErrorClass, Result};
 
 use super::Decoded;
+use crate::source::record::Record;
 
 /// Elements inside elements; real documents stay under twenty.
 const MAX_DEPTH: usize = 128;
@@ -73,9 +74,12 @@ pub(super) fn decode(
     }
     Ok(Decoded {
         bodies: vec![response],
-        streamed: records_at.map(|_| builder.records),
-        without_response: false,
+        streamed: records_at.map(|_| {
+            let records = builder.records.into_iter();
+            records.map(Record::Value).collect()
+        }),
         error_text: builder.error_text,
+        ..Decoded::default()
     })
 }
 

@@ -19,10 +19,8 @@ const END_BYTES: usize = 22;
 
 pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
     let mut decoded = Decoded {
-        error_text: String::new(),
-        bodies: Vec::new(),
-        streamed: None,
         without_response: true,
+        ..Decoded::default()
     };
     let archive = Archive::new(body).ok_or_else(damaged)?;
     if archive.files > MAX_FILES {

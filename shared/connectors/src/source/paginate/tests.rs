@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::source::manifest;
+use crate::source::{manifest, template::json};
 
 fn paginator(strategy: &str, templates: &mut Templates) -> Paginator {
     let text = format!(
@@ -24,7 +24,7 @@ fn walk(strategy: &str, pages: &[(usize, usize)]) -> Result<Vec<Value>> {
     for (index, (extracted, emitted)) in pages.iter().enumerate() {
         let response = json!({"next": format!("n{index}"), "done": index + 1 == pages.len()});
         let seen = Seen {
-            response: &response,
+            response: json::of(&response),
             headers: Jinja::UNDEFINED,
             extracted: *extracted,
             emitted: *emitted,

@@ -1,61 +1,79 @@
 //! The messages, as they stand on a line each.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use chrono::Utc;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sluice_core::{Error, ErrorClass};
 
+use crate::source::record;
+
 /// One message.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "UPPERCASE")]
+#[derive(Debug, Clone)]
 pub enum Message {
-    Record { record: Record },
-    State { state: Value },
-    Trace { trace: Value },
-    Log { log: Value },
-    Spec { spec: Value },
-    Catalog { catalog: Value },
-    Control { control: Value },
+    Record(Record),
+    Other(Value),
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Record {
-    pub stream: Arc<str>,
-    pub data: Value,
+    stream: Arc<str>,
+    data: record::Record,
     /// Milliseconds since 1970.
-    pub emitted_at: i64,
+    emitted_at: i64,
 }
 
 impl Message {
-    pub(super) fn record(stream: &Arc<str>, data: Value, emitted_at: i64) -> Self {
-        Self::Record {
-            record: Record {
-                stream: Arc::clone(stream),
-                data,
-                emitted_at,
-            },
-        }
+    pub(super) fn record(stream: &Arc<str>, data: record::Record, emitted_at: i64) -> Self {
+        Self::Record(Record {
+            stream: Arc::clone(stream),
+            data,
+            emitted_at,
+        })
+    }
+
+    fn other(kind: &str, name: &str, content: Value) -> Self {
+        Self::Other(json!({ "type": kind, name: content }))
+    }
+
+    /// Writes it as JSON, the kind first.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let record = match self {
+            Self::Record(record) => record,
+            Self::Other(message) => return Ok(serde_json::to_writer(out, message)?),
+        };
+        // The data may be JSON already, which serde_json would have to read again.
+        out.write_all(br#"{"type":"RECORD","record":{"stream":"#)?;
+        serde_json::to_writer(&mut *out, &record.stream)?;
+        out.write_all(br#","data":"#)?;
+        record.data.write(out)?;
+        write!(out, r#","emitted_at":{}}}}}"#, record.emitted_at)
     }
 
     pub(super) fn state(stream: &str, state: Value) -> Self {
-        Self::State {
-            state: json!({
+        Self::other(
+            "STATE",
+            "state",
+            json!({
                 "type": "STREAM",
                 "stream": {"stream_descriptor": {"name": stream}, "stream_state": state},
             }),
-        }
+        )
     }
 
     pub(super) fn status(stream: &str, status: &str) -> Self {
-        Self::Trace {
-            trace: json!({
+        Self::other(
+            "TRACE",
+            "trace",
+            json!({
                 "type": "STREAM_STATUS",
                 "emitted_at": Utc::now().timestamp_millis(),
                 "stream_status": {"stream_descriptor": {"name": stream}, "status": status},
             }),
-        }
+        )
     }
 
     /// TRACE for a stream that failed, or for the whole sync when the name is empty.
@@ -71,31 +89,33 @@ impl Message {
         if !stream.is_empty() {
             body.insert("stream_descriptor".into(), json!({ "name": stream }));
         }
-        Self::Trace {
-            trace: json!({
+        Self::other(
+            "TRACE",
+            "trace",
+            json!({
                 "type": "ERROR",
                 "emitted_at": Utc::now().timestamp_millis(),
                 "error": body,
             }),
-        }
+        )
     }
 
     /// LOG at level WARN.
     pub fn warning(text: &str) -> Self {
-        Self::Log {
-            log: json!({"level": "WARN", "message": text}),
-        }
+        Self::other("LOG", "log", json!({"level": "WARN", "message": text}))
     }
 
     /// CONTROL: the settings to be used from now on.
     pub fn settings(settings: &Value) -> Self {
-        Self::Control {
-            control: json!({
+        Self::other(
+            "CONTROL",
+            "control",
+            json!({
                 "type": "CONNECTOR_CONFIG",
                 "emitted_at": Utc::now().timestamp_millis(),
                 "connectorConfig": {"config": settings},
             }),
-        }
+        )
     }
 
     pub(super) fn spec(specification: &Value) -> Self {
@@ -111,15 +131,11 @@ impl Message {
         }
         spec.entry("connectionSpecification")
             .or_insert_with(|| json!({"type": "object"}));
-        Self::Spec {
-            spec: Value::Object(spec),
-        }
+        Self::other("SPEC", "spec", Value::Object(spec))
     }
 
     pub(super) fn catalog(streams: Vec<Value>) -> Self {
-        Self::Catalog {
-            catalog: json!({ "streams": streams }),
-        }
+        Self::other("CATALOG", "catalog", json!({ "streams": streams }))
     }
 }
 

@@ -26,7 +26,8 @@ use super::{
     load::manifest_of,
     partition::Router,
     plan::Wanted,
-    read,
+    read::{self, Taken},
+    record::Form,
     slice::{Progress, Slice},
     stream::Stream,
     time,
@@ -309,12 +310,12 @@ impl Sync<'_> {
         };
         let mut progress = Progress::default();
         loop {
-            let page = self.source.page(self.stream, slice, &progress).await;
-            let (page, next) = match page.and_then(|page| {
-                page.map(|(page, next)| Ok((read::whole(page)?, next)))
-                    .transpose()
-            }) {
-                Ok(Some(read)) => read,
+            let page = self.source.page(self.stream, slice, &progress, Form::Rows);
+            let taken = page
+                .await
+                .and_then(|page| page.map(Taken::whole).transpose());
+            let Taken { records, next, .. } = match taken {
+                Ok(Some(taken)) => taken,
                 Ok(None) => return Ok(true),
                 Err(error) => {
                     let error = error.connection(&self.source.connection);
@@ -325,8 +326,8 @@ impl Sync<'_> {
                 }
             };
             let at = Utc::now().timestamp_millis();
-            let records = page.records.into_iter();
             let messages: Vec<_> = records
+                .into_iter()
                 .map(|record| Message::record(&self.name, record, at))
                 .collect();
             if !messages.is_empty() {

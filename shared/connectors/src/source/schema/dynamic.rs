@@ -7,7 +7,7 @@ use sluice_core::{Error, Result};
 use crate::source::{
     Source, extract,
     manifest::Component,
-    read,
+    record::{Form, Record},
     select::{Transformation, evaluate},
     slice::{Progress, Slice},
     stream::Stream,
@@ -92,14 +92,14 @@ impl Dynamic {
         let slice = Slice::default();
         let mut progress = Progress::default();
         // In a future of its own size: pages may ask for schemas too.
-        while let Some((page, next)) =
-            Box::pin(source.page(&self.stream, &slice, &progress)).await?
+        while let Some(taken) =
+            Box::pin(source.page(&self.stream, &slice, &progress, Form::Values)).await?
         {
-            let page = read::whole(page)?;
-            if let Some(record) = page.records.into_iter().next() {
-                return Ok(Some(record));
+            let taken = taken.whole()?;
+            if let Some(record) = taken.records.into_iter().next() {
+                return Ok(Some(record.into_value()));
             }
-            progress = next;
+            progress = taken.next;
         }
         Ok(None)
     }
@@ -125,18 +125,20 @@ impl Dynamic {
         if let Some(filter) = &self.filter {
             let mut kept = Map::new();
             for (key, property) in properties {
-                let record = Map::from_iter([(key, property)]);
+                let record = Record::from(Map::from_iter([(key, property)]));
                 let (keep, record) =
                     evaluate(filter, record, &scope, |filter, scope| filter.truth(scope))?;
                 if keep {
-                    kept.extend(record);
+                    kept.extend(record.into_map());
                 }
             }
             properties = kept;
         }
+        let mut properties = Record::from(properties);
         for transformation in &self.transformations {
             properties = transformation.apply(properties, &scope)?;
         }
+        let properties = properties.into_value();
         Ok(json!({
             "$schema": "https://json-schema.org/draft-07/schema#",
             "type": "object",
