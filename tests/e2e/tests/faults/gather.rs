@@ -195,10 +195,10 @@ impl World {
     }
 
     async fn vendor(&self, vendor: world::Vendor) -> Vendor {
-        let stats = self.ask(vendor, "stats").await;
+        let control = self.control(vendor);
+        let stats = control.get("stats").await;
         let number = |field: &str| stats[field].as_u64().unwrap();
-        let ledger = self.ask(vendor, "ledger?limit=10000000").await;
-        let entries = ledger["entries"].as_array().unwrap();
+        let entries = control.ledger().await;
         Vendor {
             calls: entries.iter().map(call).collect(),
             limits: vec![TARGET_LIMIT],
@@ -253,8 +253,8 @@ impl World {
     async fn truth(&self, vendor: world::Vendor, kinds: &[&str]) -> compare::Records {
         let mut truth = compare::Records::new();
         for kind in kinds {
-            let records = self.ask(vendor, &format!("records?kind={kind}")).await;
-            truth.insert((*kind).to_owned(), records.as_array().unwrap().clone());
+            let records = self.control(vendor).records(kind).await;
+            truth.insert((*kind).to_owned(), records);
         }
         truth
     }

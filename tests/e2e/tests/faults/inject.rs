@@ -81,7 +81,7 @@ impl World {
             }
             Fault::Cut { link } => self.proxy(*link).cut(),
             Fault::Vendor { vendor, rule } => {
-                self.tell(*vendor, "faults", rule.clone()).await;
+                self.control(*vendor).fault(rule.clone()).await;
             }
         }
     }
@@ -127,7 +127,7 @@ impl World {
         let answered = async |world: &Self| {
             let mut open = 0;
             for vendor in Vendor::ALL {
-                open += world.ask(vendor, "stats").await["in_flight"]
+                open += world.control(vendor).get("stats").await["in_flight"]
                     .as_u64()
                     .unwrap();
             }
@@ -138,7 +138,7 @@ impl World {
         // Long calls, so that one is caught in the middle.
         for vendor in Vendor::ALL {
             let rule = json!({ "kind": "latency", "delay_ms": 1_500, "count": 3 });
-            self.tell(vendor, "faults", rule).await;
+            self.control(vendor).fault(rule).await;
         }
         self.edit(10, &[]).await;
         self.run(false).await;
@@ -247,7 +247,7 @@ impl World {
                     let rule = json!({
                         "kind": "commit_then_reset", "operation": operation, "count": 2,
                     });
-                    self.tell(vendor, "faults", rule).await;
+                    self.control(vendor).fault(rule).await;
                 }
                 drop(self.edit(6, &["resident.create"]).await);
             }
@@ -255,7 +255,7 @@ impl World {
                 let rule = json!({
                     "kind": "http_422", "operation": "POST /v1/residents", "count": 1,
                 });
-                self.tell(Vendor::Lessen360, "faults", rule).await;
+                self.control(Vendor::Lessen360).fault(rule).await;
                 drop(self.edit(3, &["resident.create"]).await);
             }
             _ => drop(self.edit(8, &[]).await),

@@ -1,25 +1,25 @@
 //! A running system whose every part can be broken: services as processes, servers of its own,
 //! stand-ins, and a network between them.
 
+mod vendors;
+mod waiting;
+
 use std::{path::PathBuf, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluice_servers::{MONGODB, Needs, POSTGRES, RABBITMQ, Servers};
-use sluice_standin::{Handle, Kind, Options, compare::EDITS_WITHOUT_DELETION};
 use sluice_testkit::Proxy;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use self::vendors::Stand;
 use super::{
-    harness::{
-        FLOW, Places, Process, Setup, environment, install_tls, process::command, serve, write,
-    },
-    history::Limit,
+    harness::{FLOW, Places, Process, Setup, environment, install_tls, process::command, write},
     sql::Sql,
 };
 
-/// Longest wait for anything that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+pub use vendors::{TARGET_LIMIT, Vendor};
+pub use waiting::{PATIENCE, pause};
 
 /// Which backends the system has, and with them which processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,27 +45,6 @@ impl Backend {
     }
 }
 
-/// The external systems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vendor {
-    Yardi,
-    One,
-    Lessen360,
-}
-
-impl Vendor {
-    pub const ALL: [Self; 3] = [Self::Yardi, Self::One, Self::Lessen360];
-
-    /// Name of the connection and of the stand-in.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Yardi => "yardi",
-            Self::One => "one",
-            Self::Lessen360 => "lessen360",
-        }
-    }
-}
-
 /// Something services talk to over a network of the test's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
@@ -73,11 +52,6 @@ pub enum Link {
     MongoDb,
     RabbitMq,
     Vendor(Vendor),
-}
-
-struct Stand {
-    handle: Handle,
-    proxy: Proxy,
 }
 
 /// Private servers and the ways to them.
@@ -116,9 +90,7 @@ impl World {
         install_tls();
         let mut vendors = Vec::new();
         for vendor in Vendor::ALL {
-            let handle = serve(options(vendor, &setup)).await;
-            let proxy = Proxy::start(&handle.addr().to_string()).await;
-            vendors.push(Stand { handle, proxy });
+            vendors.push(Stand::start(vendor, &setup).await);
         }
         let folder = tempfile::tempdir().unwrap();
         let vendor_url = |place: usize| format!("http://{}", vendors[place].proxy.address());
@@ -321,118 +293,6 @@ impl World {
     pub fn servers(&mut self) -> &mut Servers {
         &mut self.stores.as_mut().expect("servers").servers
     }
-
-    /// Asks a stand-in's control endpoint.
-    pub async fn ask(&self, vendor: Vendor, what: &str) -> Value {
-        let url = format!(
-            "{}/_control/{what}",
-            self.vendors[vendor as usize].handle.url()
-        );
-        self.http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
-    }
-
-    pub async fn tell(&self, vendor: Vendor, what: &str, body: Value) -> Value {
-        let url = format!(
-            "{}/_control/{what}",
-            self.vendors[vendor as usize].handle.url()
-        );
-        let answer = self.http.post(url).json(&body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{what} {body}");
-        answer.json().await.unwrap()
-    }
-
-    pub async fn clear_faults(&self) {
-        for stand in &self.vendors {
-            let url = format!("{}/_control/faults", stand.handle.url());
-            self.http.delete(url).send().await.unwrap();
-        }
-    }
-
-    /// People at the source change records: in these ways, or in all that every place can agree on
-    /// afterwards. Returns what they did.
-    pub async fn edit(&self, count: usize, only: &[&str]) -> Value {
-        let only = match only {
-            [] => EDITS_WITHOUT_DELETION,
-            only => only,
-        };
-        let request = json!({ "count": count, "only": only });
-        self.tell(Vendor::Yardi, "edits", request).await
-    }
-
-    /// Calls that arrived at all stand-ins together: how far the work has come.
-    pub async fn calls(&self) -> u64 {
-        let mut calls = 0;
-        for vendor in Vendor::ALL {
-            calls += self.ask(vendor, "stats").await["calls"].as_u64().unwrap();
-        }
-        calls
-    }
-
-    /// Whether nothing is left to do.
-    pub async fn is_quiet(&self) -> bool {
-        let owed = "select count(*) from sync_queue where blocked_on is null
-                    and state in ('pending', 'staged', 'running', 'waiting', 'unknown')";
-        self.sql.number(owed).await == 0 && self.open_runs().await == 0
-    }
-
-    async fn open_runs(&self) -> i64 {
-        let open = "select count(*) from sync_orchestration
-                    where state in ('queued', 'running', 'paused')";
-        self.sql.number(open).await
-    }
-
-    /// Waits for work to come this many calls further, or to its end.
-    pub async fn advance(&mut self, calls: u64) {
-        let goal = self.calls().await + calls;
-        let further = async |world: &Self| world.calls().await >= goal || world.is_quiet().await;
-        self.until("work goes on", further).await;
-    }
-
-    /// Waits for a condition; when it does not come, says where the system stands. Services that
-    /// die meanwhile come back.
-    pub async fn until(&mut self, what: &str, condition: impl AsyncFn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition(self).await {
-            if Instant::now() > deadline {
-                panic!("{what}: not within {PATIENCE:?}\n{}", self.standing().await);
-            }
-            self.count_deserters().await;
-            pause().await;
-        }
-    }
-
-    /// Open runs, tasks by state and owner, and the end of each service's log.
-    async fn standing(&self) -> String {
-        let rows: Vec<(String, String, i64)> = self
-            .sql
-            .rows(
-                "select state, coalesce(flow, ''), cast(id as bigint) from sync_orchestration
-                 where state in ('queued', 'running', 'paused')
-                 union all
-                 select state, kind || ' ' || coalesce(target_system, '') || ' ' || coalesce(lease_owner, '')
-                    || ' ' || coalesce(error_code, '')
-                    || case when blocked_on is null then '' else ' blocked' end,
-                    cast(count(*) as bigint)
-                 from sync_queue where state not in ('completed', 'cancelled')
-                 group by state, kind, target_system, lease_owner, error_code, blocked_on is null",
-            )
-            .await;
-        let mut lines: Vec<_> = rows.iter().map(|row| format!("{row:?}")).collect();
-        for service in &self.services {
-            lines.push(format!("{}:", service.role));
-            let text = service.text();
-            let tail: Vec<_> = text.lines().rev().take(4).collect();
-            lines.extend(tail.into_iter().rev().map(str::to_owned));
-        }
-        lines.join("\n")
-    }
 }
 
 impl Stores {
@@ -450,23 +310,12 @@ impl Stores {
     }
 }
 
-/// Of each target: low enough that what piles up in an outage runs into it.
-pub const TARGET_LIMIT: Limit = Limit {
-    calls: 75,
-    seconds: 5,
-};
-
 /// The fail point of poison records.
 const POISONED: &str = "sync_out.mapped";
 
 /// Whether processes of this role deliver records.
 fn delivers(role: &str) -> bool {
     ["sync-out", "up"].contains(&role)
-}
-
-/// Between two looks.
-pub async fn pause() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// Host and port in a URL.
@@ -479,24 +328,4 @@ fn host(url: &str) -> &str {
 /// The same URL by way of a proxy.
 fn through(url: &str, proxy: &Proxy) -> String {
     url.replace(host(url), &proxy.address())
-}
-
-fn options(vendor: Vendor, setup: &Setup) -> Options {
-    let kind = match vendor {
-        Vendor::Yardi => {
-            return Options {
-                records: setup.records,
-                seed: setup.seed,
-                ledger_entries: 1_000_000,
-                ..Options::new(Kind::Yardi)
-            };
-        }
-        Vendor::One => Kind::One,
-        Vendor::Lessen360 => Kind::Lessen360,
-    };
-    Options {
-        limit_per_minute: Some(setup.target_limit),
-        ledger_entries: 1_000_000,
-        ..Options::new(kind)
-    }
 }

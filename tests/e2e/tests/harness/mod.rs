@@ -4,13 +4,14 @@
 #![allow(dead_code, reason = "each test file uses its own part of the harness")]
 
 mod configuration;
+mod control;
 pub mod process;
 mod servers;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures::FutureExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluice_standin::{Handle, Kind, Options, compare};
 use sluice_testkit::{PostgresDatabase, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 pub use configuration::{Places, environment, write};
+pub use control::Control;
 pub use process::Process;
 pub use servers::{MongoDatabase, VirtualHost};
 
@@ -29,6 +31,9 @@ pub const FLOW: &str = "residential";
 
 /// Signs the webhooks of the source connection.
 pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Opens the management API, as an operator.
+pub const API_TOKEN: &str = "operator-of-the-tests-0123456789abcdef";
 
 /// The processes of a whole system.
 pub const ROLES: [&str; 6] = [
@@ -123,7 +128,8 @@ impl System {
         system
     }
 
-    fn write_configuration(&self, setup: &Setup) {
+    /// Writes the settings, for processes that start from now on.
+    pub fn write_configuration(&self, setup: &Setup) {
         let places = Places {
             raw: self.mongo.url().to_owned(),
             master: self.postgres.url().to_owned(),
@@ -269,67 +275,41 @@ impl System {
         .await
     }
 
+    pub fn control<'a>(&'a self, standin: &'a Handle) -> Control<'a> {
+        Control::new(&self.http, standin)
+    }
+
     /// Makes edits at the source.
     pub async fn edit(&self, request: Value) -> Value {
-        self.control(&self.yardi, "edits", request).await
+        self.control(&self.yardi).post("edits", &request).await
     }
 
     /// Gives a property of the source another code.
     pub async fn rename(&self, property: &str, code: &str) {
-        let rename = json!({ "property": property, "code": code });
-        self.control(&self.yardi, "rename", rename).await;
+        self.control(&self.yardi).rename(property, code).await;
     }
 
     /// Puts a fault on a stand-in.
     pub async fn fault(&self, standin: &Handle, fault: Value) {
-        self.control(standin, "faults", fault).await;
+        self.control(standin).fault(fault).await;
     }
 
     pub async fn clear_faults(&self, standin: &Handle) {
-        let url = format!("{}/_control/faults", standin.url());
-        assert!(
-            self.http
-                .delete(url)
-                .send()
-                .await
-                .unwrap()
-                .status()
-                .is_success()
-        );
-    }
-
-    async fn control(&self, standin: &Handle, what: &str, body: Value) -> Value {
-        let url = format!("{}/_control/{what}", standin.url());
-        let answer = self.http.post(url).json(&body).send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{what}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        self.control(standin).clear_faults().await;
     }
 
     /// What a stand-in holds, of one kind.
     pub async fn records(&self, standin: &Handle, kind: &str) -> Vec<Value> {
-        let url = format!("{}/_control/records?kind={kind}", standin.url());
-        self.http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        self.control(standin).records(kind).await
     }
 
     pub async fn stats(&self, standin: &Handle) -> Value {
-        let url = format!("{}/_control/stats", standin.url());
-        self.http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        self.control(standin).get("stats").await
+    }
+
+    /// Calls to a stand-in, oldest first.
+    pub async fn ledger(&self, standin: &Handle) -> Vec<Value> {
+        self.control(standin).ledger().await
     }
 }
 
