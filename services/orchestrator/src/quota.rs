@@ -63,6 +63,13 @@ impl Lane {
         u32::try_from(u64::from(self.limit).saturating_sub(waiting)).unwrap_or(self.limit)
     }
 
+    /// The connection's limits are these by now.
+    pub fn follow(&mut self, limits: &[RateLimit], queue_depth: u32) {
+        if self.kind == TaskKind::Push {
+            self.limit = depth(limits, queue_depth);
+        }
+    }
+
     /// Whether the queue should be looked at before the next staging: the first time, and when
     /// the guess leaves less than half of the room. A queue that is thought to be empty is not
     /// asked about, so that idle connections cost nothing.
@@ -227,6 +234,20 @@ mod tests {
             prop_assert!(first[9].abs_diff(first[10]) <= 1);
             prop_assert!(first[10] > 0);
         }
+    }
+
+    /// O3, O8: a limit changed by hand changes what may wait for pushes; pulls are no calls.
+    #[test]
+    fn lanes_follow_the_limits_in_force() {
+        let mut push = lane(100, None);
+        push.follow(&[limit(10, 1)], 2_000);
+        assert_eq!(push.limit, 600);
+        let mut pull = Lane {
+            kind: TaskKind::Pull,
+            ..lane(100, None)
+        };
+        pull.follow(&[limit(10, 1)], 2_000);
+        assert_eq!(pull.limit, 100);
     }
 
     #[test]

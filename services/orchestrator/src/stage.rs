@@ -1,8 +1,12 @@
 //! Staging: marks due tasks and publishes their references (promise M2).
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
+use sluice_connectors::limiter::manage;
 use sluice_core::{ConnectionId, QueueClass, Result, TaskId, message::TaskRef, task::TaskKind};
 use sluice_runtime::{
     Shutdown,
@@ -15,19 +19,50 @@ use crate::{Orchestrator, quota, quota::Lane};
 
 type LaneKey = (ConnectionId, TaskKind, QueueClass);
 
+/// Pause between two looks whether somebody changed limits by hand.
+const LIMITS_EVERY: Duration = Duration::from_secs(5);
+
 /// Stages and publishes until shutdown.
 pub(crate) async fn run(context: &Orchestrator, shutdown: &Shutdown) {
     let mut lanes = quota::lanes(&context.catalogue, context.settings.queue_depth);
     let mut pace = Pace::new("staging", shutdown, context.settings.idle);
+    let mut followed = None;
     loop {
-        let outcome = look(context, &mut lanes).await;
+        let outcome = round(context, &mut lanes, &mut followed).await;
         if !pace.next(outcome).await {
             return;
         }
     }
 }
 
-/// One round: looks at queues that may be full, stages what fits, publishes it.
+/// One round. `followed` is when limits were last looked at.
+async fn round(
+    context: &Orchestrator,
+    lanes: &mut [Lane],
+    followed: &mut Option<Instant>,
+) -> Result<Again> {
+    if followed.is_none_or(|at| at.elapsed() >= LIMITS_EVERY) {
+        follow_limits(context, lanes).await?;
+        *followed = Some(Instant::now());
+    }
+    look(context, lanes).await
+}
+
+/// What may wait in a queue follows the limits in force.
+async fn follow_limits(context: &Orchestrator, lanes: &mut [Lane]) -> Result<()> {
+    let (known, _) = manage::look(&*context.backends.fleet).await?;
+    for (connection, traffic) in known {
+        let of_connection = lanes
+            .iter_mut()
+            .filter(|lane| lane.connection_id == connection);
+        for lane in of_connection {
+            lane.follow(traffic.pace.limits(), context.settings.queue_depth);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at queues that may be full, stages what fits, publishes it.
 async fn look(context: &Orchestrator, lanes: &mut [Lane]) -> Result<Again> {
     for lane in lanes.iter_mut().filter(|lane| lane.needs_look()) {
         lane.waiting = Some(depth(context, lane).await?);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sluice_connectors::target::PushOperation;
-use sluice_core::{QueueClass, TaskId};
+use sluice_core::{QueueClass, TaskId, catalogue::RateLimit};
 use sluice_runtime::{
     Shutdown,
     failpoint::{self, Point},
@@ -35,19 +35,32 @@ const SHORT_PAUSE: Duration = Duration::from_millis(1_500);
 /// Longest wait between two looks whether a pause is over.
 const PAUSE_LOOK: Duration = Duration::from_secs(1);
 
-/// Works for one target until shutdown.
+/// Works for one target until shutdown. When the connection's limits change, what is in hand is
+/// finished, and work goes on with a window of the new ones.
 pub(crate) async fn run(
     context: Arc<SyncOut>,
     target: Arc<TargetConnection>,
     suspects: Arc<Semaphore>,
     shutdown: Shutdown,
 ) {
-    let spec = &target.connection.spec;
+    while !shutdown.soft.is_cancelled() {
+        work(&context, &target, &suspects, &shutdown).await;
+    }
+}
+
+/// Works while the limits stay as they are.
+async fn work(
+    context: &Arc<SyncOut>,
+    target: &Arc<TargetConnection>,
+    suspects: &Arc<Semaphore>,
+    shutdown: &Shutdown,
+) {
+    let limits = target.http.limiter().limits();
     let window = window(
-        &spec.limits,
+        &limits,
         context.settings.batch,
         context.settings.slots,
-        records_per_call(&target),
+        records_per_call(target),
     );
     let inbox = Arc::new(Inbox::default());
     let (desk, orders) = Desk::new();
@@ -58,7 +71,7 @@ pub(crate) async fn run(
             broker: context.backends.broker.clone(),
             tasks: context.backends.tasks.clone(),
             connection: target.connection.id,
-            queue: push_queue(&target, class),
+            queue: push_queue(target, class),
             class,
             prefetch: window.prefetch,
             inbox: inbox.clone(),
@@ -72,16 +85,16 @@ pub(crate) async fn run(
         settling,
         desk.clone(),
     ));
-    let calls = Calls::new(target.http.clone());
     let worker = Worker {
-        context,
-        target,
+        context: context.clone(),
+        target: target.clone(),
+        limits: limits.into(),
         inbox,
         desk,
         outcomes,
-        suspects,
-        calls: Arc::new(calls),
-        shutdown,
+        suspects: suspects.clone(),
+        calls: Arc::new(Calls::new(target.http.clone())),
+        shutdown: shutdown.clone(),
     };
     // Ends the settler and the intakes by dropping what they listen to.
     worker.dispatch(window).await;
@@ -106,6 +119,8 @@ fn records_per_call(target: &TargetConnection) -> usize {
 struct Worker {
     context: Arc<SyncOut>,
     target: Arc<TargetConnection>,
+    /// The limits that the window was made for.
+    limits: Arc<[RateLimit]>,
     inbox: Arc<Inbox>,
     desk: Desk,
     outcomes: mpsc::Sender<Settled>,
@@ -123,6 +138,9 @@ impl Worker {
         let mut batches = JoinSet::new();
         while let Some(slot) = self.next(&slots, window).await {
             while batches.try_join_next().is_some() {}
+            if !self.target.http.limiter().keeps(&self.limits) {
+                break;
+            }
             // While the breaker lets only probes through, the rest would be claimed in vain.
             let most = if self.target.http.limiter().is_guarded() {
                 1
@@ -172,10 +190,7 @@ impl Worker {
 
     /// The time between two calls that the connection's own limits make.
     fn usual_wait(&self) -> Duration {
-        self.target
-            .connection
-            .spec
-            .limits
+        self.limits
             .iter()
             .map(|limit| Duration::from_secs(u64::from(limit.per_seconds)) / limit.calls.max(1))
             .max()

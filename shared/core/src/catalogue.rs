@@ -2,10 +2,14 @@
 //!
 //! The specs come from configuration files; registering them in the SQL store gives them ids.
 
+mod limit;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{ConnectionId, EntityType, OrganizationId, Priority, retry::RetryPolicy};
+
+pub use limit::{RateLimit, limit_problems};
 
 /// A tenant as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,53 +44,6 @@ pub struct ConnectionSpec {
 
 fn default_concurrency() -> u32 {
     4
-}
-
-/// At most `calls` in any window of `per_seconds`, made by all processes together (promise O3).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateLimit {
-    pub calls: u32,
-    pub per_seconds: u32,
-    /// Only calls whose URL's path begins with one of these count; empty: every call does.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
-    /// Percent of the calls that only urgent ones may make (priorities 1 to 3). Default 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reserve: u8,
-}
-
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
-)]
-fn is_zero(percent: &u8) -> bool {
-    *percent == 0
-}
-
-impl RateLimit {
-    /// A limit of all calls, with no reserve.
-    pub fn new(calls: u32, per_seconds: u32) -> Self {
-        Self {
-            calls,
-            per_seconds,
-            paths: Vec::new(),
-            reserve: 0,
-        }
-    }
-}
-
-/// As the command line takes it: `60/60,reserve=20,path=/a`.
-impl std::fmt::Display for RateLimit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.calls, self.per_seconds)?;
-        if self.reserve > 0 {
-            write!(f, ",reserve={}", self.reserve)?;
-        }
-        self.paths
-            .iter()
-            .try_for_each(|path| write!(f, ",path={path}"))
-    }
 }
 
 /// When a connection's breaker opens and closes (promise O4).

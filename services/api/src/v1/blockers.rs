@@ -5,8 +5,7 @@ use serde::Deserialize;
 use sluice_store::dependency::{Blocker, BlockerQuery};
 
 use super::{
-    Caller, Endpoint,
-    dead_letters::connection,
+    Caller, Endpoint, connections,
     input::{Page, Query, page_size},
 };
 use crate::{Api, problem::Problem};
@@ -33,7 +32,7 @@ async fn list(
     let query = BlockerQuery {
         organization_id: caller.organization_id,
         connection_id: target
-            .map(|name| connection(&api, &caller, name))
+            .map(|name| connections::id(&api, &caller, name))
             .transpose()?,
         limit: page_size(filter.limit)?,
     };

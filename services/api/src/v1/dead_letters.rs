@@ -9,7 +9,7 @@ use sluice_store::dead_letter::{
 };
 
 use super::{
-    Caller, Endpoint,
+    Caller, Endpoint, connections,
     input::{Body, Id, Page, Query, cursor, page_size, word},
 };
 use crate::{Api, problem::Problem};
@@ -68,7 +68,7 @@ impl Filter {
 
     fn resolve(&self, api: &Api, caller: &Caller) -> Result<DeadLetterFilter, Problem> {
         let target = match &self.target {
-            Some(name) => Some(connection(api, caller, name)?),
+            Some(name) => Some(connections::id(api, caller, name)?),
             None => None,
         };
         Ok(DeadLetterFilter {
@@ -181,21 +181,4 @@ async fn discard(
         .discard_dead_letters(&filter, &caller.actor, reason)
         .await?;
     Ok(Json(json!({ "discarded": discarded })))
-}
-
-/// A connection of the caller's organization by name.
-pub(super) fn connection(
-    api: &Api,
-    caller: &Caller,
-    name: &str,
-) -> Result<sluice_core::ConnectionId, Problem> {
-    api.catalogue
-        .connection(caller.organization_id, name)
-        .map(|connection| connection.id)
-        .ok_or_else(|| {
-            Problem::not_found(
-                "connection_unknown",
-                format!("there is no connection `{name}`"),
-            )
-        })
 }

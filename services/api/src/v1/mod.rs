@@ -7,6 +7,7 @@
 mod access;
 mod activity;
 mod blockers;
+mod connections;
 mod dead_letters;
 mod input;
 mod replays;
@@ -80,6 +81,7 @@ fn endpoints() -> Vec<Endpoint> {
     [
         activity::endpoints(),
         blockers::endpoints(),
+        connections::endpoints(),
         dead_letters::endpoints(),
         replays::endpoints(),
         unknown::endpoints(),

@@ -7,8 +7,7 @@ use sluice_core::TaskId;
 use sluice_store::unknown::{UnknownPush, UnknownQuery, Verdict};
 
 use super::{
-    Caller, Endpoint,
-    dead_letters::connection,
+    Caller, Endpoint, connections,
     input::{Body, Page, Query, cursor, page_size},
 };
 use crate::{Api, problem::Problem};
@@ -39,7 +38,7 @@ async fn list(
     let query = UnknownQuery {
         organization_id: caller.organization_id,
         connection_id: target
-            .map(|name| connection(&api, &caller, name))
+            .map(|name| connections::id(&api, &caller, name))
             .transpose()?,
         after: cursor(filter.cursor.as_deref())?.map(TaskId),
         limit: limit + 1,

@@ -2,10 +2,11 @@
 //! called.
 
 use serde::Serialize;
+use sluice_connectors::limiter::state::{self, CallState};
 use sluice_core::Result;
 use sluice_store::task::TargetSummary;
 
-use super::connection::{self, Shown};
+use super::connection;
 use crate::{cli::Cli, context::Context, exit::Exit, output};
 
 #[derive(Serialize)]
@@ -13,14 +14,15 @@ struct Target {
     #[serde(flatten)]
     summary: TargetSummary,
     /// Limits in force, breaker and pause, as all processes see them.
-    calls_now: Option<Shown>,
+    calls_now: Option<CallState>,
 }
 
 pub async fn run(cli: &Cli) -> Result<Exit> {
     let context = Context::open(cli).await?;
     let organization = context.organization(cli)?;
     let summaries = context.backends.tasks.target_summary(organization).await?;
-    let mut connections = connection::all(&context, organization).await?;
+    let fleet = &*context.backends.fleet;
+    let mut connections = state::of_organization(fleet, &context.catalogue, organization).await?;
     let targets: Vec<_> = summaries
         .into_iter()
         .map(|summary| {
@@ -71,9 +73,11 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
                 ]
                 .map(|number| number.to_string()),
             );
-            let cells = target.calls_now.as_ref().map(Shown::cells);
-            let [limits, breaker, _, _, paused] = cells.unwrap_or_default();
-            row.extend([limits, breaker, paused]);
+            let cells = target.calls_now.as_ref().map(|now| {
+                let paused = connection::time(now.paused_until);
+                [connection::limits(now), now.breaker.to_owned(), paused]
+            });
+            row.extend(cells.unwrap_or_default());
             row
         },
     )?;

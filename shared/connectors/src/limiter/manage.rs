@@ -2,7 +2,7 @@
 
 use sluice_core::{
     ConnectionId, Error, Result,
-    catalogue::{Catalogue, Connection, RateLimit},
+    catalogue::{Catalogue, Connection, RateLimit, limit_problems},
     traffic::{Nanos, Traffic},
 };
 use sluice_store::{FleetStore, fleet::By};
@@ -47,7 +47,7 @@ async fn change(
 /// A person's change, with its entry in the audit: what it was before, what it is now, and why.
 ///
 /// # Errors
-/// When the store cannot be asked.
+/// `reason_too_long`; when the store cannot be asked.
 async fn change_by(
     fleet: &dyn FleetStore,
     connection: &Connection,
@@ -55,6 +55,12 @@ async fn change_by(
     reason: Option<&str>,
     mut change: impl FnMut(&mut Traffic, Nanos) -> String + Send,
 ) -> Result<()> {
+    if reason.is_some_and(|reason| reason.len() > MAX_REASON) {
+        return Err(Error::validation(
+            "reason_too_long",
+            format!("a reason has at most {MAX_REASON} bytes"),
+        ));
+    }
     let spec = &connection.spec;
     fleet
         .change_by(connection.id, DOCUMENT, by, &mut |document, clock| {
@@ -69,25 +75,58 @@ async fn change_by(
         .await
 }
 
-/// Limits by hand, in force at once and until the configuration changes.
+/// Longest reason, in bytes.
+const MAX_REASON: usize = 1_000;
+
+/// Which limits a person wants in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// These, until the configuration changes.
+    These(Vec<RateLimit>),
+    /// Those of the configuration, as the fleet knows it.
+    Configured,
+}
+
+/// Puts limits in force by hand, in every process at once.
 ///
 /// # Errors
-/// When the store cannot be asked.
+/// `limits_invalid`, `reason_too_long` (Validation); else when the store cannot be asked.
 pub async fn set_limits(
     fleet: &dyn FleetStore,
     connection: &Connection,
-    limits: &[RateLimit],
+    wanted: &Wanted,
     actor: &str,
     reason: Option<&str>,
 ) -> Result<()> {
+    if let Wanted::These(limits) = wanted {
+        check(limits)?;
+    }
     let event = "connection.limited";
     let by = By { actor, event };
     change_by(fleet, connection, by, reason, |traffic, now| {
         let before = shown(traffic.pace.limits());
-        traffic.pace.set_limits(limits, now);
-        format!("from {before} to {}", shown(limits))
+        let (limits, from) = match wanted {
+            Wanted::These(limits) => (limits.clone(), ""),
+            Wanted::Configured => (traffic.pace.configured().to_vec(), "the configuration's "),
+        };
+        traffic.pace.set_limits(&limits, now);
+        format!("from {before} to {from}{}", shown(&limits))
     })
     .await
+}
+
+/// A connection without any limit is a matter of the configuration: by hand it is a slip more
+/// often than a wish.
+fn check(limits: &[RateLimit]) -> Result<()> {
+    let mut problems = limit_problems(limits);
+    if limits.is_empty() {
+        problems.push("at least one limit is needed".to_owned());
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::validation("limits_invalid", problems.join("; "))
+        .hint("docs/configuration.md has the bounds of limits"))
 }
 
 /// Closes the breaker and ends a pause.

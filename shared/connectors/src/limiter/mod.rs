@@ -8,6 +8,7 @@
 
 pub(crate) mod local;
 pub mod manage;
+pub mod state;
 
 use std::{
     collections::BTreeMap,
@@ -209,6 +210,16 @@ impl Limiter {
         let wait = state.share.wait(self.inner.now());
         self.inner.ask_if_due(&mut state);
         Duration::from_nanos(u64::try_from(wait).unwrap_or(0))
+    }
+
+    /// Whether these are the limits in force, as far as this process knows.
+    pub fn keeps(&self, limits: &[RateLimit]) -> bool {
+        self.inner.state().share.limits() == limits
+    }
+
+    /// The limits in force, as far as this process knows.
+    pub fn limits(&self) -> Vec<RateLimit> {
+        self.inner.state().share.limits().to_vec()
     }
 
     /// Whether the breaker lets only some calls through, so that little should be begun.

@@ -243,6 +243,11 @@ impl Pace {
         }
     }
 
+    /// The limits last taken over from the configuration; others are in force after a change by hand.
+    pub fn configured(&self) -> &[RateLimit] {
+        &self.configured
+    }
+
     /// Whether these limits of the configuration were taken over.
     pub fn is_configured(&self, limits: &[RateLimit]) -> bool {
         self.configured == limits

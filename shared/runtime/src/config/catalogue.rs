@@ -10,10 +10,9 @@ use sluice_core::{
     ErrorClass,
     catalogue::{
         BreakerPolicy, CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget, OrganizationSpec,
-        RateLimit,
+        RateLimit, limit_problems,
     },
     retry::{ClassPolicy, RetryPolicy},
-    traffic::pace::MAX_LIMITS,
 };
 
 use super::{problems::Problems, read, units};
@@ -204,6 +203,9 @@ pub(super) fn check(
     limits: &BTreeMap<String, Vec<RateLimit>>,
     problems: &mut Problems,
 ) -> CatalogueSpec {
+    for (connector, limits) in limits {
+        self::limits(&format!("connectors.limits.{connector}"), limits, problems);
+    }
     let mut names = Names::default();
     for (place, entry) in &organizations {
         slug(place, "slug", &entry.slug, problems);
@@ -353,28 +355,7 @@ fn connection(place: &str, entry: &Connection, problems: &mut Problems) {
     if !entry.config.is_object() {
         problems.add(&format!("{place}.config"), "expected a table");
     }
-    if entry
-        .limits
-        .iter()
-        .any(|limit| limit.calls == 0 || limit.per_seconds == 0)
-    {
-        problems.add(
-            &format!("{place}.limits"),
-            "calls and per_seconds must be at least 1",
-        );
-    }
-    if entry.limits.len() > MAX_LIMITS {
-        problems.add(
-            &format!("{place}.limits"),
-            format!("at most {MAX_LIMITS} limits"),
-        );
-    }
-    if entry.limits.iter().any(|limit| limit.reserve > 90) {
-        problems.add(
-            &format!("{place}.limits"),
-            "reserve must be 0 to 90 percent",
-        );
-    }
+    limits(&format!("{place}.limits"), &entry.limits, problems);
     if entry.retry.base_delay > entry.retry.max_delay {
         problems.add(
             &format!("{place}.retry"),
@@ -383,6 +364,12 @@ fn connection(place: &str, entry: &Connection, problems: &mut Problems) {
     }
     breaker(&format!("{place}.breaker"), &entry.breaker, problems);
     secrets(&format!("{place}.config"), &entry.config, problems);
+}
+
+fn limits(place: &str, limits: &[RateLimit], problems: &mut Problems) {
+    for problem in limit_problems(limits) {
+        problems.add(place, problem);
+    }
 }
 
 fn breaker(place: &str, breaker: &Breaker, problems: &mut Problems) {
