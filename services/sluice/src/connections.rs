@@ -4,6 +4,10 @@ use sluice_connectors::{
     credentials::{Fleet, Vault},
     http::HttpClient,
     library::Library,
+    limiter::{
+        manage,
+        state::{self, CallState},
+    },
     source::Source,
     target::Target,
 };
@@ -39,6 +43,20 @@ impl Shared {
                 vault: keys.map(|keys| Vault::new(credentials, keys)),
             },
         })
+    }
+
+    /// How a connection may be called now, as all processes see it; `None` when nobody knows it.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn state(&self, spec: &ConnectionSpec) -> Result<Option<CallState>> {
+        let Some(connection) = self.connection(spec) else {
+            return Ok(None);
+        };
+        let (known, now) = manage::look(&*self.fleet.limits).await?;
+        let traffic = known.iter().find(|(id, _)| *id == connection.id);
+        let traffic = traffic.map(|(_, traffic)| traffic);
+        Ok(Some(state::of(&connection, traffic, now)))
     }
 
     /// The registered connection, with the settings of this process.

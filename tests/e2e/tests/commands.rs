@@ -107,6 +107,51 @@ async fn doctor_files_and_dry_runs() {
     );
 }
 
+/// O4: with an open breaker, doctor tells what opened it, since when, and what follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_tells_what_opened_a_breaker() {
+    let system = System::start(Setup {
+        seed: 44,
+        records: 200,
+        ..Setup::default()
+    })
+    .await;
+    let outage = json!({ "kind": "http_503", "rate": 1.0 });
+    system.fault(&system.lessen360, outage).await;
+    let roles = ["sync-in", "sync-out", "orchestrator"];
+    let _processes = futures::future::join_all(roles.map(|role| system.spawn(role))).await;
+    system.start_run(&["--full"]).await;
+    let mut finding = Value::Null;
+    // A probe of its own that is due answers for itself: then it is asked again.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while finding["open_since"].is_null() {
+        assert!(std::time::Instant::now() < deadline, "{finding}");
+        let (status, findings) = system.command(&["doctor", "--output", "json"]).await;
+        let findings = findings.as_array().cloned().unwrap_or_default();
+        let about = |one: &Value| one["what"].as_str().unwrap().contains("/lessen360 ");
+        finding = findings.into_iter().find(about).unwrap();
+        assert_eq!((status, &finding["ok"]), (1, &json!(false)), "{finding}");
+    }
+    assert_eq!(finding["code"], "http_503", "{finding}");
+    assert!(finding["next_probe"].is_string(), "{finding}");
+    let problem = finding["problem"].as_str().unwrap();
+    for part in [
+        "503 Service Unavailable",
+        "open since",
+        "probes next",
+        "ask those who run it",
+        "sluice connection resume lessen360",
+    ] {
+        assert!(problem.contains(part), "{part}: {problem}");
+    }
+    let (_, listed) = system
+        .command(&["connection", "list", "--output", "json"])
+        .await;
+    let listed = listed.as_array().cloned().unwrap_or_default();
+    let open = listed.iter().find(|one| one["connection"] == "lessen360");
+    assert_eq!(open.unwrap()["cause"]["code"], "http_503", "{listed:?}");
+}
+
 /// O6: what a target refuses for good becomes one dead letter each; replayed, it goes through the
 /// ordinary gate; discarded, it is closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

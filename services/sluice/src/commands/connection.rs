@@ -72,6 +72,7 @@ pub async fn run(cli: &Cli, command: &ConnectionCommand) -> Result<Exit> {
             "LIMITS",
             "BREAKER",
             "REASON",
+            "LAST FAILURE",
             "NEXT PROBE",
             "PAUSED UNTIL",
         ],
@@ -82,6 +83,10 @@ pub async fn run(cli: &Cli, command: &ConnectionCommand) -> Result<Exit> {
                 limits(row),
                 row.breaker.to_owned(),
                 row.reason.unwrap_or_default().to_owned(),
+                row.cause
+                    .as_ref()
+                    .map(|cause| cause.code.clone())
+                    .unwrap_or_default(),
                 time(row.next_probe),
                 time(row.paused_until),
             ]

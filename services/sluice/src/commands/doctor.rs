@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use sluice_connectors::{http::Terms, library::Library};
+use sluice_connectors::{http::Terms, library::Library, limiter::state::CallState};
 use sluice_core::Result;
 use sluice_runtime::Settings;
 
@@ -26,7 +27,12 @@ struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<String>,
+    /// Since when nobody is let through but probes, and when the next one is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_since: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_probe: Option<DateTime<Utc>>,
 }
 
 pub async fn run(cli: &Cli) -> Result<Exit> {
@@ -75,21 +81,25 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
             spec.organization, spec.name, spec.connector
         );
         let files = library.get(&spec.connector);
-        findings.push(
-            check(what, async {
-                let files = files?;
-                if connections::can_read(&files) {
-                    let source = connections::source(&library, spec, shared.as_ref())?;
-                    Terms::urgently(source.check()).await?;
-                }
-                if connections::can_write(&files) {
-                    let target = connections::target(&library, spec, shared.as_ref())?;
-                    Terms::urgently(target.check()).await?;
-                }
-                Ok(())
-            })
-            .await,
-        );
+        let mut finding = check(what, async {
+            let files = files?;
+            if connections::can_read(&files) {
+                let source = connections::source(&library, spec, shared.as_ref())?;
+                Terms::urgently(source.check()).await?;
+            }
+            if connections::can_write(&files) {
+                let target = connections::target(&library, spec, shared.as_ref())?;
+                Terms::urgently(target.check()).await?;
+            }
+            Ok(())
+        })
+        .await;
+        if let (Some("breaker_open"), Some(shared)) = (finding.code.as_deref(), &shared)
+            && let Ok(Some(state)) = shared.state(spec).await
+        {
+            finding.explain(&state);
+        }
+        findings.push(finding);
     }
     output::list(
         cli.output,
@@ -118,10 +128,10 @@ async fn check(what: String, work: impl Future<Output = Result<()>>) -> Finding 
     let took_ms = started.elapsed().as_millis();
     let (problem, code) = match outcome {
         Ok(Ok(())) => (None, None),
-        Ok(Err(error)) => (Some(error.chain()), Some(error.code())),
+        Ok(Err(error)) => (Some(error.chain()), Some(error.code().to_owned())),
         Err(_) => (
             Some(format!("no answer within {} s", TIMEOUT.as_secs())),
-            Some("check_timed_out"),
+            Some("check_timed_out".to_owned()),
         ),
     };
     Finding {
@@ -130,5 +140,36 @@ async fn check(what: String, work: impl Future<Output = Result<()>>) -> Finding 
         took_ms,
         problem,
         code,
+        open_since: None,
+        next_probe: None,
     }
+}
+
+impl Finding {
+    /// Says what opened the breaker, instead of that it is open.
+    fn explain(&mut self, state: &CallState) {
+        let (Some(since), Some(cause)) = (state.open_since, &state.cause) else {
+            return;
+        };
+        let probe = match state.next_probe.filter(|probe| *probe > Utc::now()) {
+            Some(probe) => format!("at {}", time(probe)),
+            None => "now".to_owned(),
+        };
+        self.problem = Some(format!(
+            "{} [{}]; so the breaker is open since {} and probes next {probe}; {}; \
+             `sluice connection resume {}` lets calls through at once",
+            cause.message,
+            cause.code,
+            time(since),
+            cause.advice(),
+            state.connection,
+        ));
+        self.code = Some(cause.code.clone());
+        self.open_since = state.open_since;
+        self.next_probe = state.next_probe;
+    }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

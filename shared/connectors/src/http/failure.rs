@@ -2,7 +2,23 @@
 //!
 //! Texts name the host, never the path, the query or a header.
 
-use sluice_core::{Error, ErrorClass};
+use sluice_core::{Error, ErrorClass, Result, traffic::breaker::Cause};
+
+use super::Response;
+
+/// What the breaker counts as a failure: nobody there, no answer, an answer of 5xx.
+pub(super) fn cause(answer: &Result<Response>, host: &str) -> Option<Cause> {
+    match answer {
+        Ok(answer) if answer.status.is_server_error() => Some(Cause::new(
+            ErrorClass::TargetError,
+            format!("http_{}", answer.status.as_u16()),
+            format!("{host} answers {}", answer.status),
+        )),
+        Ok(_) => None,
+        Err(error) => matches!(error.class(), ErrorClass::Network | ErrorClass::Timeout)
+            .then(|| Cause::from(error)),
+    }
+}
 
 /// The request itself is impossible, such as a header with a line break.
 pub(super) fn not_built(error: reqwest::Error) -> Error {

@@ -203,7 +203,10 @@ impl HttpClient {
         shared.calls.fetch_add(1, Ordering::Relaxed);
         let started = std::time::Instant::now();
         let answer = self.exchange(call, &host).await;
-        permit.ended(ended(&answer));
+        match failure::cause(&answer, &host) {
+            Some(cause) => permit.failed(cause),
+            None => permit.ended(ended(&answer)),
+        }
         self.learn(started.elapsed(), &answer);
         observe::done(&shared.connection, started, &answer);
         answer
@@ -286,16 +289,11 @@ impl HttpClient {
     }
 }
 
-/// What the breaker makes of an answer.
+/// What the breaker makes of an answer that is no failure.
 fn ended(answer: &Result<Response>) -> Ended {
     match answer {
         Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Ended::Unknown,
-        Ok(answer) if answer.status.is_server_error() => Ended::Failed,
-        Ok(_) => Ended::Answered,
-        Err(error) if matches!(error.class(), ErrorClass::Network | ErrorClass::Timeout) => {
-            Ended::Failed
-        }
-        Err(_) => Ended::Answered,
+        _ => Ended::Answered,
     }
 }
 

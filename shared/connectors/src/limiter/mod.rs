@@ -21,7 +21,7 @@ use sluice_core::{
     catalogue::{BreakerPolicy, RateLimit},
     traffic::{
         Ask, Grant, Nanos, Share, Take, Traffic,
-        breaker::{Ended, Event},
+        breaker::{Cause, Ended, Event},
         pace::Kind,
     },
 };
@@ -106,6 +106,12 @@ impl Permit {
     /// The call ended so.
     pub fn ended(mut self, ended: Ended) {
         self.inner.ended(self.probe.take(), ended);
+    }
+
+    /// The call failed with this.
+    pub fn failed(self, cause: Cause) {
+        self.inner.state().share.blame(cause);
+        self.ended(Ended::Failed);
     }
 }
 
@@ -377,6 +383,7 @@ impl Inner {
     /// One exchange with the store.
     async fn ask(&self, ask: Ask) {
         let asked = self.now();
+        let blamed = ask.cause.clone();
         let answer = timeout(STORE_TIMEOUT, self.exchange(&ask)).await;
         let answer = answer
             .unwrap_or_else(|_| Err(Error::internal("store_slow", "the store did not answer")));
@@ -387,7 +394,7 @@ impl Inner {
                 state
                     .share
                     .granted(asked, now, &grant, rand::random::<f64>());
-                self.tell(&grant, event);
+                self.tell(&grant, event, blamed.as_ref());
             }
             Err(error) => {
                 tracing::warn!(
@@ -427,19 +434,28 @@ impl Inner {
         answer.ok_or_else(|| Error::internal("store_silent", "the store asked nothing"))
     }
 
-    fn tell(&self, grant: &Grant, event: Option<Event>) {
+    fn tell(&self, grant: &Grant, event: Option<Event>, cause: Option<&Cause>) {
         let connection = &self.settings.name;
+        let (code, cause) = cause.map_or(("unknown", ""), |cause| (&*cause.code, &*cause.message));
         match event {
             Some(Event::Opened { reason, wait_ms }) => {
                 tracing::warn!(
                     connection,
                     reason = reason.as_str(),
+                    code,
+                    cause,
                     wait_ms,
                     "breaker opened"
                 );
             }
             Some(Event::StillOpen { wait_ms }) => {
-                tracing::warn!(connection, wait_ms, "breaker stays open: the probe failed");
+                tracing::warn!(
+                    connection,
+                    code,
+                    cause,
+                    wait_ms,
+                    "breaker stays open: the probe failed"
+                );
             }
             Some(Event::Closed) => tracing::warn!(connection, "breaker closed"),
             None => {}

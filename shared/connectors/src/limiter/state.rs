@@ -5,7 +5,7 @@ use serde::Serialize;
 use sluice_core::{
     OrganizationId, Result,
     catalogue::{Catalogue, Connection, RateLimit},
-    traffic::{Nanos, Traffic},
+    traffic::{Nanos, Traffic, breaker::Cause},
 };
 use sluice_store::FleetStore;
 
@@ -24,6 +24,8 @@ pub struct CallState {
     pub breaker: &'static str,
     /// Why the breaker opened.
     pub reason: Option<&'static str>,
+    /// What the last failed call failed with, while it is open.
+    pub cause: Option<Cause>,
     pub open_since: Option<DateTime<Utc>>,
     pub next_probe: Option<DateTime<Utc>>,
     pub paused_until: Option<DateTime<Utc>>,
@@ -68,6 +70,7 @@ pub fn of(connection: &Connection, traffic: Option<&Traffic>, now: Nanos) -> Cal
         limits_by_hand: pace.limits() != pace.configured(),
         breaker: breaker.state,
         reason: breaker.reason.map(|reason| reason.as_str()),
+        cause: breaker.cause,
         open_since: breaker.open_since.map(DateTime::from_timestamp_nanos),
         next_probe: breaker.next_probe.map(DateTime::from_timestamp_nanos),
         paused_until: Some(pace.paused_until())

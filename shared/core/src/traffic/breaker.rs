@@ -10,10 +10,14 @@
 //! Failures are calls that nobody answered and answers of 5xx. Refusals (4xx) are answers; 429 is
 //! neither, since pauses deal with it.
 
+mod cause;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AHEAD, MILLISECOND, Nanos, SECOND};
 use crate::catalogue::BreakerPolicy;
+
+pub use cause::Cause;
 
 /// The past that counts.
 const MEMORY: Nanos = 30 * SECOND;
@@ -131,6 +135,8 @@ pub struct Breaker {
     state: State,
     counts: Vec<Counts>,
     in_a_row: u32,
+    /// What the last failed call failed with, as far as anybody said.
+    cause: Option<Cause>,
     /// Probes so far.
     probes: u64,
 }
@@ -179,12 +185,21 @@ struct Probe {
 pub struct Look {
     pub state: &'static str,
     pub reason: Option<Reason>,
+    /// What the last failed call failed with.
+    pub cause: Option<Cause>,
     pub open_since: Option<Nanos>,
     pub next_probe: Option<Nanos>,
     pub prober: Option<String>,
 }
 
 impl Breaker {
+    /// Hears what a call failed with, before it hears how many did.
+    pub(super) fn blame(&mut self, cause: &Cause) {
+        if self.cause.as_ref() != Some(cause) {
+            self.cause = Some(cause.clone());
+        }
+    }
+
     /// Hears how calls ended.
     pub(super) fn hear(
         &mut self,
@@ -292,6 +307,7 @@ impl Breaker {
                 }
                 let wait = *wait;
                 self.forget();
+                self.cause = None;
                 self.state = State::Ramp {
                     since: now,
                     horizon: 0,
@@ -311,6 +327,7 @@ impl Breaker {
     /// Closes it by hand.
     pub fn close(&mut self) {
         self.forget();
+        self.cause = None;
         self.state = State::Closed;
     }
 
@@ -413,6 +430,7 @@ impl Breaker {
         let closed = Look {
             state: "closed",
             reason: None,
+            cause: None,
             open_since: None,
             next_probe: None,
             prober: None,
@@ -427,6 +445,7 @@ impl Breaker {
             } => Look {
                 state: if now < *until { "open" } else { "probing" },
                 reason: Some(*reason),
+                cause: self.cause.clone(),
                 open_since: Some(*since),
                 next_probe: Some(*until),
                 prober: probe.as_ref().map(|probe| probe.owner.clone()),

@@ -20,7 +20,7 @@ mod simulation;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    breaker::{Admission, Breaker, Event, ProbeEnd, Report},
+    breaker::{Admission, Breaker, Cause, Event, ProbeEnd, Report},
     pace::{Kind, Pace, Told},
 };
 use crate::catalogue::{BreakerPolicy, RateLimit};
@@ -82,6 +82,8 @@ pub struct Ask {
     pub jumped: bool,
     /// Calls that ended since then.
     pub report: Report,
+    /// What the last failed one of them failed with.
+    pub cause: Option<Cause>,
     /// How a probe ended.
     pub probe: Option<ProbeEnd>,
     /// The longest a call takes.
@@ -146,6 +148,9 @@ impl Traffic {
         self.server = clock.server;
         if ask.pause > 0 {
             self.pace.pause_until(now.saturating_add(ask.pause));
+        }
+        if let Some(cause) = &ask.cause {
+            self.breaker.blame(cause);
         }
         let event = self.breaker.hear(now, ask.report, ask.probe, policy);
         let stale = ask.revision != self.pace.revision();

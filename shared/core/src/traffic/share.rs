@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     AHEAD, Ask, Grant, Granted, MILLISECOND, MOST, Nanos, SECOND,
-    breaker::{Ended, ProbeEnd, Report},
+    breaker::{Cause, Ended, ProbeEnd, Report},
     clock::Clock,
     pace::{Kind, Told},
 };
@@ -61,6 +61,7 @@ pub struct Share {
     pause_until: Nanos,
     jumped: bool,
     report: Report,
+    cause: Option<Cause>,
     probe: Option<ProbeEnd>,
     /// When somebody last asked how long to wait, or was sent away.
     looked_at: Option<Nanos>,
@@ -234,6 +235,11 @@ impl Share {
         }
     }
 
+    /// What a call failed with; how it ended is told besides.
+    pub fn blame(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+    }
+
     /// Nobody calls until then; a shorter pause never shortens a longer one.
     pub fn pause_until(&mut self, until: Nanos) {
         if until > self.paused_until {
@@ -297,6 +303,7 @@ impl Share {
             pause: (std::mem::take(&mut self.pause_until) - now).max(0),
             jumped: self.jumped,
             report: std::mem::take(&mut self.report),
+            cause: self.cause.take(),
             probe: self.probe.take(),
             call_lasts: self.call_lasts,
             trip: self.trip,
@@ -319,6 +326,7 @@ impl Share {
         self.failing_since.get_or_insert(now);
         self.retry_at = now + AFTER_FAILURE;
         self.report = ask.report.and_then(self.report);
+        self.cause = self.cause.take().or(ask.cause);
         self.probe = self.probe.or(ask.probe);
         if ask.pause > 0 {
             self.pause_until = self.pause_until.max(now + ask.pause);

@@ -164,3 +164,32 @@ fn a_relapse_waits_longer_and_a_hand_closes() {
     assert_eq!(breaker.admission(now), Admission::All);
     assert_eq!(breaker.look(now).state, "closed");
 }
+
+/// O4: people hear what the last failed call failed with, until it is over.
+#[test]
+fn an_open_breaker_knows_its_cause() {
+    let cause = |code| Cause::new(crate::ErrorClass::Network, code, "nobody there");
+    let mut breaker = Breaker::default();
+    breaker.blame(&cause("first"));
+    assert_eq!(breaker.look(NOW).cause, None, "it is closed");
+    breaker.hear(NOW, report(0, 5, 5), None, &policy());
+    assert_eq!(breaker.look(NOW).cause, Some(cause("first")));
+    let mut now = NOW + 5 * SECOND;
+    breaker.blame(&cause("later"));
+    probe(&mut breaker, now, Ended::Failed);
+    assert_eq!(breaker.look(now).cause, Some(cause("later")));
+    now += 10 * SECOND;
+    for _ in 0..3 {
+        probe(&mut breaker, now, Ended::Answered);
+        now += SECOND;
+    }
+    breaker.hear(now, report(0, 5, 5), None, &policy());
+    assert_eq!(breaker.look(now).cause, None, "an outage of its own");
+}
+
+/// The state travels with each exchange: a cause is short, whatever is said.
+#[test]
+fn causes_are_short() {
+    let cause = Cause::new(crate::ErrorClass::Timeout, "x", "é".repeat(10_000));
+    assert!(cause.message.len() <= 240 && !cause.message.is_empty());
+}
