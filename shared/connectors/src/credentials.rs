@@ -3,15 +3,21 @@
 //! What is renewed is kept, sealed and durable, before anybody uses it: a system that gives a new
 //! refresh token with each use takes the old one for theft the next time. A process that dies
 //! between the system's answer and keeping loses the new one, and only then a person has to log in
-//! again.
+//! again. The turn to renew, which it leaves behind, tells the next one what has happened.
+//!
+//! A refusal of the refresh token is kept too: it counts for all, so that nobody asks again with
+//! what was refused before [`REFUSED_FOR`] is over or the settings hold other credentials.
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sluice_core::{ConnectionId, Error, ErrorClass, Hash, Result};
-use sluice_runtime::seal::SealKeys;
+use sluice_runtime::{
+    failpoint::{self, Point},
+    seal::SealKeys,
+};
 use sluice_store::{
     CredentialStore, FleetStore,
     credential::{CredentialName, Kept, Turn},
@@ -24,6 +30,8 @@ const MARGIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 /// Nobody waits longer in one go.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// After this a refused refresh token is tried once more: systems err too.
+const REFUSED_FOR: TimeDelta = TimeDelta::hours(1);
 /// Tries to keep a renewed token, and the time between them.
 const TRIES: u32 = 60;
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,13 +79,16 @@ pub enum Begun {
     Mine(Renewal),
 }
 
-/// The turn to renew. Ends with a result, with [`Renewal::give_up`], or after its lease.
+/// The turn to renew. Ends with a result, with [`Renewal::refused`], with [`Renewal::give_up`], or
+/// after its lease.
 pub struct Renewal {
     credentials: Credentials,
     name: CredentialName,
     of: Hash,
     generation: i64,
     kept: Option<SharedToken>,
+    /// The one before left its turn without an end.
+    abandoned: bool,
 }
 
 /// As it is sealed.
@@ -87,6 +98,39 @@ struct Stored {
     value: String,
     until: DateTime<Utc>,
     refresh_token: Option<String>,
+    #[serde(default)]
+    refused: Option<Refusal>,
+}
+
+/// The system took the refresh token no more.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Refusal {
+    at: DateTime<Utc>,
+    /// Because one that took its place was lost, as far as anybody can tell.
+    lost: bool,
+}
+
+impl Refusal {
+    fn error(self) -> Error {
+        let error = if self.lost {
+            Error::new(
+                ErrorClass::Auth,
+                "refresh_token_lost",
+                "a process ended while it renewed the token: the system has given a new refresh \
+                 token that nobody kept, and takes the old one no more",
+            )
+        } else {
+            Error::new(
+                ErrorClass::Auth,
+                "refresh_token_refused",
+                "the refresh token was refused: it is invalid, expired or used already",
+            )
+        };
+        error.hint(
+            "log in to the system anew and put the new refresh token into the connection's \
+             settings; it is not called with the old one meanwhile, but once an hour",
+        )
+    }
 }
 
 impl Vault {
@@ -117,8 +161,8 @@ impl Credentials {
     /// a change there, what was kept before counts no more.
     ///
     /// # Errors
-    /// `token_renewal_waits` (RateLimit: costs no attempt) when somebody else takes long; what the
-    /// store and [`SealKeys::open`] fail with.
+    /// `token_renewal_waits` (RateLimit: costs no attempt) when somebody else takes long;
+    /// `refresh_token_refused` and `refresh_token_lost` without a call; what the store and [`SealKeys::open`] fail with.
     pub async fn begin(&self, name: Hash, of: Hash, known: i64) -> Result<Begun> {
         let name = CredentialName {
             connection: self.connection,
@@ -129,7 +173,7 @@ impl Credentials {
             let (store, owner) = (&self.vault.store, &self.vault.owner);
             let (kept, turn) = store.begin(&name, owner, self.lease).await?;
             let generation = kept.generation;
-            let mine = turn == Turn::Mine;
+            let mine = matches!(turn, Turn::Mine { .. });
             let opened = match self.open(&name, of, kept) {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -147,13 +191,14 @@ impl Credentials {
                     }
                     return Ok(Begun::Found((token, generation)));
                 }
-                (kept, Turn::Mine) => {
+                (kept, Turn::Mine { abandoned }) => {
                     return Ok(Begun::Mine(Renewal {
                         credentials: self.clone(),
                         name,
                         of,
                         generation,
                         kept,
+                        abandoned,
                     }));
                 }
                 (_, Turn::Taken(_)) if Instant::now() >= until => {
@@ -179,11 +224,17 @@ impl Credentials {
         let stored: Stored = serde_json::from_slice(&opened).map_err(|_| {
             Error::internal("credentials_unreadable", "kept credentials are unreadable")
         })?;
-        Ok((stored.of == of).then(|| SharedToken {
-            value: stored.value.into(),
-            until: stored.until,
-            refresh_token: stored.refresh_token.map(SecretString::from),
-        }))
+        if stored.of != of {
+            return Ok(None);
+        }
+        match stored.refused {
+            Some(refusal) if refusal.at + REFUSED_FOR > Utc::now() => Err(refusal.error()),
+            _ => Ok(Some(SharedToken {
+                value: stored.value.into(),
+                until: stored.until,
+                refresh_token: stored.refresh_token.map(SecretString::from),
+            })),
+        }
     }
 }
 
@@ -205,18 +256,9 @@ impl Renewal {
     /// `credentials_not_kept` when the store is away for a minute; `credentials_superseded`
     /// (RateLimit) when somebody else's is over already.
     pub async fn keep(self, token: SharedToken) -> Result<Numbered> {
+        failpoint::reach(Point::TokenRenewed).await;
         let vault = self.credentials.vault.clone();
-        let secret = |text: &SecretString| text.expose_secret().to_owned();
-        let stored = Stored {
-            of: self.of,
-            value: secret(&token.value),
-            until: token.until,
-            refresh_token: token.refresh_token.as_ref().map(secret),
-        };
-        let bytes = serde_json::to_vec(&stored).map_err(|_| {
-            Error::internal("credentials_unwritable", "credentials cannot be written")
-        })?;
-        let sealed = vault.keys.seal(&place(&self.name), &bytes)?;
+        let sealed = self.sealed(&token, None)?;
         let mut tries = 1;
         let kept = loop {
             match vault.store.keep(&self.name, self.generation, &sealed).await {
@@ -236,6 +278,7 @@ impl Renewal {
             }
         };
         if kept {
+            failpoint::reach(Point::TokenKept).await;
             return Ok((token, self.generation + 1));
         }
         // An answer that got lost looks like somebody else's result, and is our own.
@@ -245,7 +288,7 @@ impl Renewal {
             .await?;
         let generation = kept.generation;
         let found = self.credentials.open(&self.name, self.of, kept);
-        if turn == Turn::Mine {
+        if matches!(turn, Turn::Mine { .. }) {
             self.give_up().await;
         }
         let found = found?.filter(|token| token.until > Utc::now());
@@ -257,6 +300,55 @@ impl Renewal {
             )
             .retry_after(AGAIN)
         })
+    }
+
+    /// Keeps that the system takes the refresh token no more, so that nobody else asks in vain;
+    /// says so with what is known of the reason.
+    pub async fn refused(self) -> Error {
+        let refusal = Refusal {
+            at: Utc::now(),
+            lost: self.abandoned,
+        };
+        // Tried once more after a while, as it is.
+        let token = self.kept.clone().unwrap_or_else(|| SharedToken {
+            value: String::new().into(),
+            until: refusal.at,
+            refresh_token: None,
+        });
+        let token = SharedToken {
+            until: refusal.at,
+            ..token
+        };
+        let kept = match self.sealed(&token, Some(refusal)) {
+            Ok(sealed) => {
+                let store = &self.credentials.vault.store;
+                store.keep(&self.name, self.generation, &sealed).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(
+                error = error.chain(),
+                "a refused refresh token is not noted"
+            );
+        }
+        self.give_up().await;
+        refusal.error()
+    }
+
+    fn sealed(&self, token: &SharedToken, refused: Option<Refusal>) -> Result<Vec<u8>> {
+        let secret = |text: &SecretString| text.expose_secret().to_owned();
+        let stored = Stored {
+            of: self.of,
+            value: secret(&token.value),
+            until: token.until,
+            refresh_token: token.refresh_token.as_ref().map(secret),
+            refused,
+        };
+        let bytes = serde_json::to_vec(&stored).map_err(|_| {
+            Error::internal("credentials_unwritable", "credentials cannot be written")
+        })?;
+        self.credentials.vault.keys.seal(&place(&self.name), &bytes)
     }
 
     /// Leaves it to others, since renewing failed.

@@ -25,6 +25,17 @@ impl CredentialStore for EmbeddedSql {
     ) -> Result<(Kept, Turn)> {
         let mut tx = self.begin().await?;
         let (now, until) = (now(), now().saturating_add(micros(lease)));
+        let abandoned = sqlx::query_scalar!(
+            r#"select count(*) as "count!: i64" from credentials
+            where connection_id = ?1 and name = ?2 and renewed_by <> ?3 and renewed_until < ?4"#,
+            name.connection.0,
+            name.name,
+            owner,
+            now,
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(failed)?;
         let taken = sqlx::query!(
             r#"insert into credentials (connection_id, name, renewed_by, renewed_until)
             values (?1, ?2, ?3, ?4)
@@ -56,7 +67,9 @@ impl CredentialStore for EmbeddedSql {
             sealed: row.sealed,
         };
         let turn = if taken.rows_affected() > 0 {
-            Turn::Mine
+            Turn::Mine {
+                abandoned: abandoned > 0,
+            }
         } else {
             let wait = row.until.unwrap_or(now).saturating_sub(now);
             Turn::Taken(Duration::from_micros(u64::try_from(wait).unwrap_or(0)))

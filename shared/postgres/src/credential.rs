@@ -77,7 +77,12 @@ impl PostgresSql {
         owner: &str,
         lease: i64,
     ) -> Result<Option<(Kept, Turn)>> {
-        let row = sqlx::query!(            r#"with taken as (
+        // What a row was before an update is only to be seen beside it.
+        let row = sqlx::query!(
+            r#"with before as (
+                select renewed_by <> $3 and renewed_until < clock_timestamp() as abandoned
+                from credentials where connection_id = $1 and name = $2
+            ), taken as (
                 insert into credentials as c (connection_id, name, renewed_by, renewed_until)
                 values ($1, $2, $3, clock_timestamp() + $4 * interval '1 microsecond')
                 on conflict (connection_id, name) do update
@@ -86,10 +91,13 @@ impl PostgresSql {
                     or c.renewed_by = excluded.renewed_by
                 returning c.generation, c.sealed
             )
-            select generation as "generation!", sealed, true as "mine!", 0::bigint as "wait!" from taken
+            select generation as "generation!", sealed, true as "mine!", 0::bigint as "wait!",
+                coalesce((select abandoned from before), false) as "abandoned!"
+            from taken
             union all
             select generation, sealed, false,
-                greatest((extract(epoch from renewed_until - clock_timestamp()) * 1000000)::bigint, 0)
+                greatest((extract(epoch from renewed_until - clock_timestamp()) * 1000000)::bigint, 0),
+                false
             from credentials
             where connection_id = $1 and name = $2 and not exists (select from taken)"#,
             name.connection.0,
@@ -106,7 +114,9 @@ impl PostgresSql {
                 sealed: row.sealed,
             };
             let turn = if row.mine {
-                Turn::Mine
+                Turn::Mine {
+                    abandoned: row.abandoned,
+                }
             } else {
                 Turn::Taken(Duration::from_micros(u64::try_from(row.wait).unwrap_or(0)))
             };

@@ -71,6 +71,10 @@ points! {
     SyncOutMapped = "sync_out.mapped",
     /// The target said which records of unknown outcome it has; nothing is sent.
     SyncOutLookedUp = "sync_out.looked_up",
+    /// A token was renewed for the fleet; it is not kept.
+    TokenRenewed = "token.renewed",
+    /// A renewed token is kept; nobody has used it.
+    TokenKept = "token.kept",
     /// A new token was fetched; it has not been used.
     TargetToken = "target.token",
     /// The target answered; nothing is noted about it.

@@ -33,7 +33,10 @@ impl std::fmt::Debug for Kept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// The asker's, until its lease ends.
-    Mine,
+    Mine {
+        /// Somebody had it before and let its lease run out: nobody knows what came of that turn.
+        abandoned: bool,
+    },
     /// Somebody else's, for so long at most.
     Taken(Duration),
 }

@@ -53,8 +53,9 @@ impl CredentialStore for Memory {
                 Ok((kept.clone(), Turn::Taken(*until - now)))
             }
             _ => {
+                let abandoned = turn.as_ref().is_some_and(|(other, _)| other != owner);
                 *turn = Some((owner.to_owned(), now + lease));
-                Ok((kept.clone(), Turn::Mine))
+                Ok((kept.clone(), Turn::Mine { abandoned }))
             }
         }
     }
@@ -157,6 +158,8 @@ fn source(store: Option<&Arc<Memory>>, url: &str, refresh_token: &str) -> Arc<So
 #[derive(Default)]
 struct System {
     renewals: Mutex<u32>,
+    /// Calls for a new token.
+    asked: Mutex<u32>,
     /// Tokens up to this one count no more.
     revoked: Mutex<u32>,
 }
@@ -165,6 +168,7 @@ impl System {
     fn answer(&self, seen: &Seen) -> Reply {
         let mut renewals = self.renewals.lock().unwrap();
         if seen.path_and_query == "/token" {
+            *self.asked.lock().unwrap() += 1;
             let form = String::from_utf8_lossy(&seen.body).into_owned();
             if !form.contains(&format!("refresh_token=renew-{renewals}")) {
                 return Reply::json(400, json!({"error": "invalid_grant"}));
@@ -264,6 +268,13 @@ async fn configured_credentials_make_a_new_beginning() {
     let stale = source(Some(&store), &server.url(), "renew-9");
     let error = stale.check().await.unwrap_err();
     assert_eq!(error.code(), "refresh_token_refused");
+    // Nobody asks again with what was refused.
+    for _ in 0..3 {
+        let error = stale.check().await.unwrap_err();
+        assert_eq!(error.code(), "refresh_token_refused");
+        assert!(error.advice().unwrap().contains("settings"), "{error}");
+    }
+    assert_eq!(*system.asked.lock().unwrap(), 1);
     let fresh = source(Some(&store), &server.url(), "renew-0");
     fresh.check().await.unwrap();
     *system.renewals.lock().unwrap() = 20;

@@ -28,6 +28,12 @@ macro_rules! credential_suite {
     };
 }
 
+const MINE: Turn = Turn::Mine { abandoned: false };
+
+fn is_mine(turn: &Turn) -> bool {
+    matches!(turn, Turn::Mine { .. })
+}
+
 async fn start(fixture: Arc<dyn SqlFixture>) -> (Arc<dyn CredentialStore>, CredentialName, World) {
     let world = World::new(Arc::clone(&fixture)).await;
     let name = CredentialName {
@@ -44,38 +50,43 @@ async fn turn(store: &dyn CredentialStore, name: &CredentialName, owner: &str) -
 pub async fn one_renews_at_a_time_and_the_others_see_the_result(fixture: Arc<dyn SqlFixture>) {
     let (store, name, _world) = start(Arc::clone(&fixture)).await;
     let other = fixture.open_credentials().await;
-    assert_eq!(
-        turn(&*store, &name, "a").await,
-        (Kept::default(), Turn::Mine)
-    );
+    assert_eq!(turn(&*store, &name, "a").await, (Kept::default(), MINE));
     let (kept, taken) = turn(&*other, &name, "b").await;
     assert_eq!(kept, Kept::default());
     let Turn::Taken(wait) = taken else {
         panic!("two renew at once");
     };
     assert!(wait > LONG / 2 && wait <= LONG, "{wait:?}");
-    assert_eq!(turn(&*store, &name, "a").await.1, Turn::Mine, "once more");
+    assert_eq!(turn(&*store, &name, "a").await.1, MINE, "once more");
     assert!(store.keep(&name, 0, b"sealed").await.unwrap());
     let (kept, mine) = turn(&*other, &name, "b").await;
-    assert_eq!(mine, Turn::Mine, "the turn ended with the result");
+    assert_eq!(mine, MINE, "the turn ended with the result");
     assert_eq!(kept.generation, 1);
     assert_eq!(kept.sealed.as_deref(), Some(&b"sealed"[..]));
     other.give_up(&name, "a").await.unwrap();
-    assert_ne!(turn(&*store, &name, "a").await.1, Turn::Mine, "not a's");
+    assert!(!is_mine(&turn(&*store, &name, "a").await.1), "not a's");
     other.give_up(&name, "b").await.unwrap();
-    assert_eq!(turn(&*store, &name, "a").await, (kept, Turn::Mine));
+    assert_eq!(turn(&*store, &name, "a").await, (kept, MINE));
 }
 
 pub async fn a_turn_comes_back_when_its_owner_is_gone(fixture: Arc<dyn SqlFixture>) {
     let (store, name, _world) = start(fixture).await;
     store.begin(&name, "gone", SHORT).await.unwrap();
-    eventually(async || (turn(&*store, &name, "b").await.1 == Turn::Mine).then_some(())).await;
+    let taken = async || Some(turn(&*store, &name, "b").await.1).filter(is_mine);
+    let taken = eventually(taken).await;
+    assert_eq!(taken, Turn::Mine { abandoned: true });
+    store.give_up(&name, "b").await.unwrap();
+    assert_eq!(
+        turn(&*store, &name, "c").await.1,
+        MINE,
+        "b has ended its turn"
+    );
 }
 
 pub async fn a_late_result_counts_unless_there_is_another(fixture: Arc<dyn SqlFixture>) {
     let (store, name, _world) = start(fixture).await;
     store.begin(&name, "slow", SHORT).await.unwrap();
-    eventually(async || (turn(&*store, &name, "b").await.1 == Turn::Mine).then_some(())).await;
+    eventually(async || is_mine(&turn(&*store, &name, "b").await.1).then_some(())).await;
     assert!(store.keep(&name, 0, b"slow").await.unwrap());
     assert!(!store.keep(&name, 0, b"b").await.unwrap());
     let (kept, _) = turn(&*store, &name, "c").await;
@@ -99,7 +110,7 @@ pub async fn credentials_are_apart_by_connection_and_name(fixture: Arc<dyn SqlFi
         },
     ];
     for other in others {
-        assert_eq!(turn(&*store, &other, "b").await.1, Turn::Mine);
+        assert_eq!(turn(&*store, &other, "b").await.1, MINE);
         assert!(store.keep(&other, 0, b"other").await.unwrap());
     }
     assert!(store.keep(&name, 0, b"own").await.unwrap());

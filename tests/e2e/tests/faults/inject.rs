@@ -251,6 +251,12 @@ impl World {
                 }
                 drop(self.edit(6, &["resident.create"]).await);
             }
+            // What the fleet shares is good for long.
+            Point::TokenRenewed | Point::TokenKept | Point::TargetToken => {
+                let rule = json!({ "kind": "token_expiry" });
+                self.control(Vendor::One).fault(rule).await;
+                drop(self.edit(6, &["resident.create"]).await);
+            }
             Point::OrchestratorMirrored => {
                 let rule = json!({
                     "kind": "http_422", "operation": "POST /v1/residents", "count": 1,
@@ -271,6 +277,8 @@ fn is_rare(point: Point) -> bool {
         Point::ApiKept
             | Point::SyncInRecovering
             | Point::SyncOutLookedUp
+            | Point::TokenRenewed
+            | Point::TokenKept
             | Point::TargetToken
             | Point::OrchestratorMirrored
     )

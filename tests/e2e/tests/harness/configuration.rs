@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sluice_standin::{Kind, Options};
 
-use super::{API_TOKEN, FLOW, ORGANIZATION, Setup, WEBHOOK_SECRET};
+use super::{API_TOKEN, CREDENTIAL_KEY, FLOW, ORGANIZATION, Setup, WEBHOOK_SECRET};
 
 /// Addresses that a configuration ties together. Stores without one are the embedded ones.
 #[derive(Default)]
@@ -36,7 +36,8 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
         })
     };
     let configuration = json!({
-        "store": { "raw": places.raw, "master": places.master, "broker": places.broker, },
+        "store": { "raw": places.raw, "master": places.master, "broker": places.broker,
+            "credential_keys": "env:E2E_CREDENTIAL_KEY" },
         "http": { "listen": "127.0.0.1:0" },
         "telemetry": { "log_format": "json", "log_level": "info" },
         "services": {
@@ -88,5 +89,6 @@ pub fn environment(file: &Path) -> Vec<(&'static str, String)> {
         ("E2E_LESSEN360_SECRET", options.lessen360.secret),
         ("E2E_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
         ("E2E_API_TOKEN", API_TOKEN.to_owned()),
+        ("E2E_CREDENTIAL_KEY", CREDENTIAL_KEY.to_owned()),
     ]
 }

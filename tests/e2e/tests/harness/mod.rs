@@ -32,6 +32,9 @@ pub const FLOW: &str = "residential";
 /// Signs the webhooks of the source connection.
 pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
+/// Seals the tokens that the fleet shares.
+pub const CREDENTIAL_KEY: &str = "c2x1aWNlIHRlc3RzIHNlYWwgdG9rZW5zIHNvISEhISE=";
+
 /// Opens the management API, as an operator.
 pub const API_TOKEN: &str = "operator-of-the-tests-0123456789abcdef";
 

@@ -25,6 +25,8 @@ use crate::{
 const MAX_DEPTH: usize = 5;
 /// The kind of grant that an assertion is (RFC 7523).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// Code of the error that the refresh token is taken no more.
+const REFUSED: &str = "refresh_token_refused";
 /// Tries of one refresh.
 const MAX_TRIES: u32 = 6;
 
@@ -290,6 +292,9 @@ impl OAuth {
                         // Kept before it is used: the old refresh token is worth nothing from now on.
                         renewal.keep(renewed).await?
                     }
+                    Ok(Err(error)) if error.code() == REFUSED => {
+                        return Err(renewal.refused().await);
+                    }
                     Ok(Err(error)) => {
                         renewal.give_up().await;
                         return Err(error);
@@ -532,7 +537,7 @@ impl OAuth {
         if rejected {
             return Error::new(
                 ErrorClass::Auth,
-                "refresh_token_refused",
+                REFUSED,
                 "the refresh token was refused: it is invalid, expired or used already",
             )
             .hint("renew the connection's credentials");
