@@ -13,7 +13,10 @@ use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names, telemetry,
 };
-use sluice_store::task::{PushNext, TargetLink};
+use sluice_store::{
+    request::KeptRequest,
+    task::{PushNext, TargetLink},
+};
 use sluice_transform::{Outgoing, OutgoingInput};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
@@ -23,7 +26,7 @@ use crate::{
     calls::Calls,
     gate::{self, Gate},
     group::{Group, group},
-    outcome,
+    keep, outcome,
     settle::{Settled, Work},
 };
 
@@ -58,18 +61,22 @@ pub(crate) struct Delivery<'a> {
 }
 
 /// A push that is mapped and ready to be sent.
-struct Mapped {
-    work: Work,
-    operation: PushOperation,
+pub(crate) struct Mapped {
+    pub(crate) work: Work,
+    pub(crate) operation: PushOperation,
     external_id: Option<String>,
-    body: Value,
+    pub(crate) body: Value,
     hash: Hash,
+    pub(crate) idempotency_key: String,
+    /// What `body` shows; an older one than the task's when a kept request is repeated.
+    version: i32,
 }
 
 /// Delivers; each push's outcome goes to the settler as soon as it is known.
 pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
     let mut ready = Vec::with_capacity(batch.len());
     let mut doubtful = Vec::new();
+    let (mut kept, batch) = keep::load(delivery, batch).await;
     for work in batch {
         let receives = |entity: &EntityType| {
             delivery
@@ -77,7 +84,9 @@ pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
                 .receives(work.task.source_connection_id, entity)
         };
         let certainty = delivery.certainty(&work);
-        match gate::decide(&work.task, certainty, receives) {
+        let request = kept.remove(&work.task.lease.task_id);
+        match gate::decide(&work.task, certainty, request.is_some(), receives) {
+            Gate::Repeat => ready.extend(request.map(|request| repeat(work, request))),
             Gate::Send(operation) => {
                 let external_id = linked_id(&work);
                 ready.extend(delivery.map(work, operation, external_id).await);
@@ -100,6 +109,7 @@ pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
         }
     }
     ready.extend(delivery.find(doubtful).await);
+    let ready = keep::store(delivery, ready).await;
     let lost = delivery.send(ready).await;
     // Records whose link points nowhere: looked up by our reference, then updated or created anew.
     let again = delivery.find(lost).await;
@@ -110,6 +120,22 @@ pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
             "the target found the record, then said that it is not there",
         );
         delivery.fail(work, PushOperation::Update, &error).await;
+    }
+}
+
+/// The request as it was, whatever the mapping makes of its version by now.
+fn repeat(work: Work, request: KeptRequest) -> Mapped {
+    Mapped {
+        work: Work {
+            request: Some(request.version),
+            ..work
+        },
+        operation: PushOperation::Create,
+        external_id: None,
+        hash: Hash::of_json(&request.body),
+        body: request.body,
+        idempotency_key: request.idempotency_key,
+        version: request.version,
     }
 }
 
@@ -160,6 +186,8 @@ impl Delivery<'_> {
                     return None;
                 }
                 Some(Mapped {
+                    idempotency_key: gate::idempotency_key(task, operation),
+                    version: task.version,
                     work,
                     operation,
                     external_id,
@@ -305,8 +333,8 @@ impl Delivery<'_> {
                 entity_id: mapped.work.task.entity_id.clone(),
                 external_id: mapped.external_id.clone(),
                 body: mapped.body.take(),
-                idempotency_key: gate::idempotency_key(&mapped.work.task, operation),
-                version: i64::from(mapped.work.task.version),
+                idempotency_key: mapped.idempotency_key.clone(),
+                version: i64::from(mapped.version),
             })
             .collect();
         let count = mapped.len();
@@ -335,7 +363,7 @@ impl Delivery<'_> {
             }
             match result {
                 Ok(receipt) => {
-                    let next = outcome::delivered(&work.task, mapped.hash, receipt);
+                    let next = outcome::delivered(mapped.version, mapped.hash, receipt);
                     self.settle(work, next, None).await;
                 }
                 // The link points nowhere: look for the record, once. (A deletion of what is gone
@@ -381,11 +409,11 @@ impl Delivery<'_> {
             })
     }
 
-    fn certainty(&self, work: &Work) -> Certainty {
+    pub(crate) fn certainty(&self, work: &Work) -> Certainty {
         self.target.target.certainty(&work.task.entity_type)
     }
 
-    async fn fail(&self, work: Work, operation: PushOperation, error: &Error) {
+    pub(crate) async fn fail(&self, work: Work, operation: PushOperation, error: &Error) {
         let next = outcome::failed(
             &work.task,
             operation,
@@ -397,7 +425,7 @@ impl Delivery<'_> {
         self.settle(work, next, Some(error)).await;
     }
 
-    async fn settle(&self, work: Work, next: PushNext, error: Option<&Error>) {
+    pub(crate) async fn settle(&self, work: Work, next: PushNext, error: Option<&Error>) {
         let settled = Settled::new(self.context, self.target, work, next, error);
         // The settler outlives all deliveries; it ends early only in a hard stop.
         let _ = self.outcomes.send(settled).await;

@@ -9,6 +9,8 @@ use sluice_store::task::PushTask;
 pub enum Gate {
     /// Map and send.
     Send(PushOperation),
+    /// Send the kept request once more, exactly as it was.
+    Repeat,
     /// Ask the target first whether it has the record, then create, update or delete.
     Find,
     /// A deletion of what the target never had.
@@ -19,17 +21,22 @@ pub enum Gate {
     Unknowable,
 }
 
-/// Decides. `receives` tells whether the target gets an entity type from the record's source: a
+/// Decides. `kept` tells whether the request in doubt was kept; `receives` whether the target gets an entity type from the record's source: a
 /// parent that never comes is not waited for.
 pub fn decide(
     task: &PushTask,
     certainty: Certainty,
+    kept: bool,
     receives: impl Fn(&EntityType) -> bool,
 ) -> Gate {
     let linked = task
         .link
         .as_ref()
         .is_some_and(|link| link.external_id.is_some());
+    // Before anything newer, a deletion too.
+    if !linked && task.unsettled_version.is_some() && certainty.only_by_key() && kept {
+        return Gate::Repeat;
+    }
     if task.deleted {
         return match (linked, task.unsettled_version) {
             (true, _) => Gate::Send(PushOperation::Delete),
@@ -51,7 +58,7 @@ pub fn decide(
         (false, None) => Gate::Send(PushOperation::Create),
         (false, Some(_)) if certainty.by_lookup => Gate::Find,
         (false, Some(_)) if certainty.by_refusal => Gate::Send(PushOperation::Create),
-        // Only the version that may have been created can be repeated under its own key.
+        // Nothing was kept, so nothing was sent, or by one who kept nothing: the key is the same.
         (false, Some(version)) if certainty.by_key && version == task.version => {
             Gate::Send(PushOperation::Create)
         }
@@ -178,10 +185,11 @@ pub(crate) mod tests {
     proptest! {
         /// O1: after an intent nobody settled, a create is only sent where it cannot double.
         #[test]
-        fn no_blind_second_create(unsettled in 1_i32..4, deleted: bool, certainty in certainty()) {
+        fn no_blind_second_create(unsettled in 1_i32..4, deleted: bool, kept: bool, certainty in certainty()) {
             let task = PushTask { unsettled_version: Some(unsettled), deleted, ..task(1, "Location") };
-            match decide(&task, certainty, |_| true) {
+            match decide(&task, certainty, kept, |_| true) {
                 Gate::Find => prop_assert!(certainty.by_lookup),
+                Gate::Repeat => prop_assert!(kept && certainty.only_by_key()),
                 Gate::Send(PushOperation::Create) => {
                     let same_key = certainty.by_key && unsettled == task.version;
                     prop_assert!(!deleted && (certainty.by_refusal || same_key));
@@ -215,7 +223,7 @@ pub(crate) mod tests {
                 link: if linked { link("9") } else { None },
                 ..task(1, "ServiceRequest")
             };
-            let gate = decide(&task, certainty, |entity| entity.as_str() == "Location");
+            let gate = decide(&task, certainty, false, |entity| entity.as_str() == "Location");
             prop_assert_eq!(matches!(gate, Gate::Blocked(_)), waits);
         }
     }
@@ -228,7 +236,7 @@ pub(crate) mod tests {
             unsettled_version: Some(2),
             ..new.clone()
         };
-        let gate = |task: &PushTask| decide(task, ALL, |_| true);
+        let gate = |task: &PushTask| decide(task, ALL, false, |_| true);
         assert_eq!(gate(&new), Gate::Send(PushOperation::Create));
         assert_eq!(gate(&linked), Gate::Send(PushOperation::Update));
         let gone = PushTask {
@@ -280,10 +288,41 @@ pub(crate) mod tests {
             unsettled_version: Some(2),
             ..same.clone()
         };
-        let gate = |task: &PushTask, certainty| decide(task, certainty, |_| true);
+        let gate = |task: &PushTask, certainty| decide(task, certainty, false, |_| true);
         assert_eq!(gate(&same, KEY_ONLY), Gate::Send(PushOperation::Create));
         assert_eq!(gate(&older, KEY_ONLY), Gate::Unknowable);
         assert_eq!(gate(&same, NEITHER), Gate::Unknowable);
         assert_eq!(gate(&older, ALL), Gate::Find);
+    }
+
+    /// O1: a kept request is settled before anything newer, be it a deletion or blocked.
+    #[test]
+    fn a_kept_request_comes_first() {
+        let older = PushTask {
+            unsettled_version: Some(2),
+            parents: vec![ParentLink {
+                parent: RecordRef {
+                    entity_type: "Location".into(),
+                    source_id: "0".into(),
+                },
+                external_id: None,
+            }],
+            ..task(1, "ServiceRequest")
+        };
+        let gone = PushTask {
+            deleted: true,
+            ..older.clone()
+        };
+        let linked = PushTask {
+            link: link("9"),
+            parents: Vec::new(),
+            ..older.clone()
+        };
+        let gate = |task: &PushTask, certainty| decide(task, certainty, true, |_| true);
+        assert_eq!(gate(&older, KEY_ONLY), Gate::Repeat);
+        assert_eq!(gate(&gone, KEY_ONLY), Gate::Repeat);
+        assert_eq!(gate(&gone, ALL), Gate::Find);
+        let update = Gate::Send(PushOperation::Update);
+        assert_eq!(gate(&linked, KEY_ONLY), update);
     }
 }

@@ -13,6 +13,7 @@ mod deliver;
 pub mod gate;
 pub mod group;
 mod inbox;
+mod keep;
 mod moved;
 pub mod outcome;
 pub mod picker;

@@ -9,11 +9,11 @@ use sluice_core::{
 };
 use sluice_store::task::{PushNext, PushTask};
 
-/// The target did what was asked.
-pub fn delivered(task: &PushTask, hash: Hash, receipt: Receipt) -> PushNext {
+/// The target did what was asked: it holds this version.
+pub fn delivered(version: i32, hash: Hash, receipt: Receipt) -> PushNext {
     PushNext::Delivered {
         action: receipt.action,
-        version: task.version,
+        version,
         hash: Some(hash),
         external_id: Some(receipt.external_id).filter(|_| receipt.action != PushAction::Deleted),
     }
@@ -204,7 +204,7 @@ mod tests {
             action: PushAction::Deleted,
         };
         assert_eq!(
-            external(delivered(&linked, Hash::of_bytes(b""), receipt)),
+            external(delivered(linked.version, Hash::of_bytes(b""), receipt)),
             None
         );
     }

@@ -39,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) calls: u32,
     /// A suspect's turn: no other suspect begins before this one is settled (promise O8).
     pub(crate) turn: Option<OwnedSemaphorePermit>,
+    /// Version of the kept request that was sent for it.
+    pub(crate) request: Option<i32>,
 }
 
 impl Work {
@@ -50,6 +52,7 @@ impl Work {
             started,
             calls: 0,
             turn: None,
+            request: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Settled {
                     trace_id: work.task.traceparent.as_deref().and_then(task::trace_id),
                 },
                 next,
+                request: work.request,
             },
             tickets: work.tickets,
             claimed: work.started,

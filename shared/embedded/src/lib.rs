@@ -7,6 +7,7 @@ mod dead_letter;
 mod fleet;
 mod master;
 pub mod raw;
+mod request;
 mod run;
 mod sql;
 mod task;

@@ -14,6 +14,7 @@ mod fleet;
 mod look;
 mod master;
 mod pool;
+mod request;
 mod run;
 mod store;
 mod task;

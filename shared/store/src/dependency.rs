@@ -143,5 +143,6 @@ pub fn cycle(lease: Lease, now: Timestamp) -> PushSettlement {
             trace_id: None,
         },
         next: PushNext::Dead,
+        request: None,
     }
 }

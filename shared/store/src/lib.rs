@@ -4,7 +4,7 @@
 //! | contract | embedded | server |
 //! |---|---|---|
 //! | [`RawStore`] | SQLite | MongoDB |
-//! | [`MasterStore`], [`TaskStore`], [`FleetStore`], [`CredentialStore`] | SQLite | PostgreSQL |
+//! | [`MasterStore`], [`TaskStore`], [`RequestStore`], [`FleetStore`], [`CredentialStore`] | SQLite | PostgreSQL |
 //! | [`Broker`] | in process | RabbitMQ |
 //!
 //! To change a contract: change its suite in [`conformance`] first, then both backends.
@@ -23,6 +23,7 @@ pub mod plan;
 pub mod raw;
 pub mod raw_codec;
 pub mod replay;
+pub mod request;
 pub mod run;
 pub mod task;
 pub mod unknown;
@@ -34,6 +35,7 @@ pub use credential::CredentialStore;
 pub use fleet::FleetStore;
 pub use master::MasterStore;
 pub use raw::RawStore;
+pub use request::RequestStore;
 pub use task::TaskStore;
 
 /// The backends of one process, chosen by URL scheme in `sluice::backends`.

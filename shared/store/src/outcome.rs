@@ -10,7 +10,10 @@ use sluice_core::{
     task::{AttemptOutcome, PushAction, TaskState},
 };
 
-use crate::task::{Attempt, AttemptError, Lease, PushNext, PushSettlement};
+use crate::{
+    request::OTHER_DATA,
+    task::{Attempt, AttemptError, Lease, PushNext, PushSettlement},
+};
 
 /// A push task's row, locked.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +63,8 @@ pub struct Outcome<'a> {
     pub link: Option<Delivered<'a>>,
     /// Attempts made, when a dead letter is to be written.
     pub dead_letter: Option<u32>,
+    /// Nobody will ask any more what became of the kept request.
+    pub forget_request: bool,
 }
 
 /// What is written to the link after a delivery.
@@ -98,32 +103,49 @@ impl Held {
 
 /// Decides. The lease must have been checked.
 pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
+    let outcome = decide(held, settlement);
+    let doubt = outcome.intent_version.or(outcome.unsettled_version);
+    Outcome {
+        forget_request: settlement.request.is_some() && doubt.is_none(),
+        ..outcome
+    }
+}
+
+fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
     let error = settlement.attempt.error.as_ref();
     // Without an error class nobody can tell that nothing was sent (promise O1).
     let applied = error.is_none_or(|error| error.class.may_have_been_applied());
-    let tried = |outcome| Some((outcome, None, held.intent_version));
+    let refused = error.is_some_and(|error| is_refusal(error.class));
+    // A kept request counts instead of what was claimed.
+    let repeated = settlement.request.is_some();
+    let sent = settlement.request.or(held.intent_version);
+    let tried = |outcome| Some((outcome, None, sent));
     let base = Outcome {
         state: TaskState::Waiting,
         retry_count: held.retry_count,
         // A retry or a snooze proves nothing: it may be the next one that kills the worker.
         crash_count: held.crash_count,
-        refusal_count: held.refusal_count.saturating_add(u32::from(
-            error.is_some_and(|error| is_refusal(error.class)),
-        )),
+        refusal_count: held.refusal_count.saturating_add(u32::from(refused)),
         limited: limited(error),
         wait: None,
         blocked_on: None,
         delivered_version: held.delivered_version,
-        intent_version: held.intent_version.filter(|_| applied),
-        unsettled_version: held.unsettled_version,
+        intent_version: held
+            .intent_version
+            .filter(|intent| applied && sent == Some(*intent)),
+        // Refused: what was in doubt was not carried out either.
+        unsettled_version: held.unsettled_version.filter(|_| !(repeated && refused)),
         error,
         attempt: None,
         link: None,
         dead_letter: None,
+        forget_request: false,
     };
     let used = held.retry_count.saturating_add(1);
     // A version that came during the call deserves its own attempts.
     let newer = |version: Option<i32>| version.is_some_and(|version| held.wanted_version > version);
+    // It was sent before somebody edited the data of its version: that is to be sent as well.
+    let edited_since = repeated && held.unsettled_version == Some(OTHER_DATA);
     match &settlement.next {
         PushNext::Delivered {
             action,
@@ -131,7 +153,7 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             hash,
             external_id,
         } => Outcome {
-            state: if newer(Some(*version)) {
+            state: if newer(Some(*version)) || edited_since {
                 TaskState::Pending
             } else {
                 TaskState::Completed
@@ -139,7 +161,11 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             retry_count: 0,
             crash_count: 0,
             limited: Some(false),
-            delivered_version: held.delivered_version.max(Some(*version)),
+            delivered_version: if edited_since {
+                held.delivered_version
+            } else {
+                held.delivered_version.max(Some(*version))
+            },
             intent_version: None,
             unsettled_version: None,
             error: None,
@@ -174,7 +200,8 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             intent_version: None,
             ..base
         },
-        PushNext::Dead if newer(held.intent_version) => Outcome {
+        // While it is in doubt whether the kept request was carried out, nothing newer is sent.
+        PushNext::Dead if newer(sent) && !(repeated && applied) => Outcome {
             state: TaskState::Pending,
             retry_count: 0,
             crash_count: held.crash_count.min(1),
@@ -196,7 +223,7 @@ pub fn settle<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             ..base
         },
         PushNext::Cancelled => Outcome {
-            state: if newer(held.intent_version) {
+            state: if newer(sent) {
                 TaskState::Pending
             } else {
                 TaskState::Cancelled
@@ -256,152 +283,4 @@ pub const NO_ERROR: (ErrorClass, &str) = (ErrorClass::Internal, "no_error_given"
 mod simulation;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held() -> Held {
-        Held {
-            id: TaskId(1),
-            master_id: MasterId(2),
-            connection_id: ConnectionId(3),
-            source: "yardi".into(),
-            entity_type: "Location".into(),
-            source_id: "p1".into(),
-            state: TaskState::Running,
-            epoch: 7,
-            wanted_version: 2,
-            delivered_version: Some(1),
-            intent_version: Some(2),
-            unsettled_version: None,
-            retry_count: 1,
-            crash_count: 2,
-            refusal_count: 0,
-            parent_linked: false,
-        }
-    }
-
-    fn settlement(class: Option<ErrorClass>, next: PushNext) -> PushSettlement {
-        PushSettlement {
-            lease: Lease {
-                task_id: TaskId(1),
-                epoch: 7,
-            },
-            attempt: crate::task::Attempt {
-                started_at: sluice_core::Timestamp::UNIX_EPOCH,
-                duration: Duration::ZERO,
-                calls: 1,
-                error: class.map(|class| AttemptError {
-                    class,
-                    code: "test".into(),
-                    message: "test".into(),
-                    http_status: None,
-                }),
-                worker: "test".into(),
-                trace_id: None,
-            },
-            next,
-        }
-    }
-
-    /// C2: another epoch or a task that does not run is no lease.
-    #[test]
-    fn a_lease_counts_only_while_it_is_in_force() {
-        let lease = |epoch| Lease {
-            task_id: TaskId(1),
-            epoch,
-        };
-        assert!(held().is_leased_by(lease(7)));
-        assert!(!held().is_leased_by(lease(6)));
-        for state in TaskState::ALL {
-            let rescued = Held { state, ..held() };
-            assert_eq!(rescued.is_leased_by(lease(7)), state == TaskState::Running);
-        }
-    }
-
-    /// O1: what may have been carried out stays on record, whatever happens to the task.
-    #[test]
-    fn the_intent_is_forgotten_only_when_nothing_can_have_been_sent() {
-        let retry = || PushNext::Retry {
-            after: Duration::from_secs(1),
-        };
-        for class in ErrorClass::ALL {
-            for next in [retry(), PushNext::Dead, PushNext::Cancelled] {
-                let settlement = settlement(Some(class), next);
-                let kept = settle(&held(), &settlement).intent_version.is_some();
-                assert_eq!(kept, class.may_have_been_applied(), "{class}");
-            }
-        }
-        let without = settlement(None, retry());
-        assert_eq!(settle(&held(), &without).intent_version, Some(2));
-        let unknown = settlement(Some(ErrorClass::Validation), PushNext::Unknown);
-        assert_eq!(settle(&held(), &unknown).intent_version, Some(2));
-    }
-
-    /// O2: a version that came during the call is never lost, whatever became of the call.
-    #[test]
-    fn a_newer_version_is_never_left_behind() {
-        let newer = Held {
-            wanted_version: 3,
-            ..held()
-        };
-        let delivered = PushNext::Delivered {
-            action: PushAction::Updated,
-            version: 2,
-            hash: None,
-            external_id: None,
-        };
-        for next in [delivered, PushNext::Dead, PushNext::Cancelled] {
-            let settlement = settlement(Some(ErrorClass::Validation), next);
-            let outcome = settle(&newer, &settlement);
-            assert_eq!(outcome.state, TaskState::Pending);
-            assert_eq!(outcome.dead_letter, None);
-            assert!(!settle(&held(), &settlement).state.is_open());
-        }
-    }
-
-    /// O8: only a success clears a suspect; one that is dead begins as a suspect again.
-    #[test]
-    fn a_suspect_is_cleared_by_success_only() {
-        let after = Duration::from_secs(1);
-        let crashes = |next| settle(&held(), &settlement(None, next)).crash_count;
-        assert_eq!(crashes(PushNext::Retry { after }), 2);
-        assert_eq!(crashes(PushNext::Snooze { after }), 2);
-        assert_eq!(crashes(PushNext::Dead), 1);
-        let delivered = PushNext::Delivered {
-            action: PushAction::Created,
-            version: 2,
-            hash: None,
-            external_id: None,
-        };
-        assert_eq!(crashes(delivered), 0);
-    }
-
-    /// O1: what the target refused is counted, what it may have done is not.
-    #[test]
-    fn only_definite_refusals_are_counted() {
-        for class in ErrorClass::ALL {
-            let settlement = settlement(Some(class), PushNext::Dead);
-            let counted = settle(&held(), &settlement).refusal_count == 1;
-            assert!(!(counted && class.may_have_been_applied()), "{class}");
-            assert_eq!(counted, is_refusal(class), "{class}");
-        }
-    }
-
-    /// O5, O7: rate limits and missing parents cost no attempt; failures do.
-    #[test]
-    fn only_failures_cost_attempts() {
-        let after = Duration::from_secs(1);
-        let count = |next| settle(&held(), &settlement(None, next)).retry_count;
-        assert_eq!(count(PushNext::Retry { after }), 2);
-        assert_eq!(count(PushNext::Snooze { after }), 1);
-        let on = RecordRef {
-            entity_type: "Location".into(),
-            source_id: "p/0".into(),
-        };
-        assert_eq!(count(PushNext::Blocked { on: on.clone() }), 1);
-        let blocked = settlement(None, PushNext::Blocked { on });
-        let outcome = settle(&held(), &blocked);
-        assert_eq!(outcome.blocked_on.as_deref(), Some("yardi/Location/p/0"));
-        assert_eq!((outcome.attempt, outcome.intent_version), (None, None));
-    }
-}
+mod tests;

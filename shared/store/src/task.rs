@@ -1,25 +1,30 @@
 //! Tasks: staging, claiming, leases, settling, rescue. See `sluice_core::task` for the states.
 
+mod pull;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use sluice_core::{
     ConnectionId, EntityType, Error, ErrorClass, Hash, MasterId, OrganizationId, Priority,
     QueueClass, Result, RunId, TaskId, Timestamp,
     message::TaskRef,
     record::RecordRef,
-    run::{RunCounts, RunKind, RunState},
+    run::RunState,
     task::{AttemptOutcome, PushAction, TaskKind, TaskState},
 };
 
 use crate::{
     dead_letter::DeadLetterStore,
     dependency::{BlockedFound, BlockedLook, BlockedTotal, Blocker, BlockerQuery},
+    request::RequestStore,
     run::{NewRun, Run, RunDetail, RunQuery, StartedRun},
     unknown::{UnknownPush, UnknownQuery, Verdict},
 };
+
+pub use pull::{Checkpoint, PullNext, PullSettlement, PullSpec, PullTask, StreamState};
 
 /// How many tasks of one connection and some priorities may be staged now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,96 +98,6 @@ pub struct Claimed<T> {
     pub tasks: Vec<T>,
     /// Free, but suspects, and the claim takes none.
     pub suspects: Vec<TaskId>,
-}
-
-/// A claimed pull.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PullTask {
-    pub lease: Lease,
-    pub organization_id: OrganizationId,
-    pub connection_id: ConnectionId,
-    pub run_id: RunId,
-    pub run_kind: RunKind,
-    /// Name of the flow.
-    pub flow: String,
-    pub spec: PullSpec,
-    /// Progress stored by the last checkpoint; `None` on the first attempt.
-    pub progress: Option<Value>,
-    /// Attempts so far, without this one.
-    pub retry_count: u32,
-    pub max_retries: u32,
-    /// How long the source has answered with nothing but rate limits.
-    pub limited_for: Duration,
-    pub traceparent: Option<String>,
-}
-
-/// What a pull task reads. Stored as JSON in `sync_queue.spec`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PullSpec {
-    pub stream: String,
-    /// One slice; `None` means "plan": find the slices and make a task of each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slice: Option<Value>,
-    /// Overrides the stored cursor of an incremental run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Only this source id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
-    /// Decide and count, write nothing, enqueue nothing.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// A cursor to be kept for the next incremental run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StreamState {
-    pub stream: String,
-    /// Canonical JSON of the partition; `{}` without partitions.
-    pub partition: String,
-    pub state: Value,
-}
-
-/// Progress of a pull after a page is durable.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
-    pub lease: Lease,
-    pub progress: Value,
-    pub state: Option<StreamState>,
-    /// Added to the run's counts.
-    pub counts: RunCounts,
-    /// The lease is renewed by this.
-    pub lease_for: Duration,
-}
-
-/// The end of an attempt at a pull.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PullSettlement {
-    pub lease: Lease,
-    pub attempt: Attempt,
-    pub next: PullNext,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per pull and taken apart at once"
-)]
-pub enum PullNext {
-    Done {
-        state: Option<StreamState>,
-        counts: RunCounts,
-        /// Further pulls of the same run and step, made in the same transaction.
-        spawn: Vec<PullSpec>,
-    },
-    Retry {
-        after: Duration,
-    },
-    Snooze {
-        after: Duration,
-    },
-    Dead,
-    Cancelled,
 }
 
 /// A claimed push with the newest version and all that is needed to send it.
@@ -302,6 +217,9 @@ pub struct PushSettlement {
     pub lease: Lease,
     pub attempt: Attempt,
     pub next: PushNext,
+    /// Version of the kept request that was sent, where one was: the attempt is about that, and not
+    /// about the claimed version; see [`crate::RequestStore`].
+    pub request: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -374,7 +292,7 @@ pub struct TargetSummary {
 
 /// Keeps tasks, runs and dead letters, in the same database as the master data.
 #[async_trait]
-pub trait TaskStore: DeadLetterStore {
+pub trait TaskStore: DeadLetterStore + RequestStore {
     // Runs
 
     /// Creates a queued run with a step per stream, in order, and the first step's pull task;

@@ -104,6 +104,7 @@ impl Verdict {
                 trace_id: None,
             },
             next,
+            request: Some(version).filter(|_| !self.leaves_doubt()),
         }
     }
 }

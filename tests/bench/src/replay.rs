@@ -131,6 +131,7 @@ impl Product {
                         trace_id: None,
                     },
                     next: PushNext::Dead,
+                    request: None,
                 })
                 .collect();
             tasks.settle_pushes(&settlements).await?;

@@ -120,8 +120,20 @@ const REQUEST_OUT: &str = r#"
 {"ref": .entity_id, "name": .data.summary, "location": .parent.Location}
 "#;
 
-/// `operations.yaml`; `lookup` leaves out how records are found when false.
-fn operations(lookup: bool) -> String {
+/// How a target keeps a repeated create from making a second record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    Lookup,
+    Key,
+    Nothing,
+}
+
+/// `operations.yaml`.
+fn operations(certainty: Certainty) -> String {
+    let key = match certainty {
+        Certainty::Key => r#"request_headers: {Idempotency-Key: "{{ idempotency_key }}"}, "#,
+        Certainty::Lookup | Certainty::Nothing => "",
+    };
     let mut text = r#"
 type: DeclarativeTarget
 version: 1
@@ -140,7 +152,7 @@ entities:
   {entity}:
     create:
       type: RecordWrite
-      requester: {{path: /target/{entity}, request_body_json: "{{{{ body }}}}"}}
+      requester: {{path: /target/{entity}, {key}request_body_json: "{{{{ body }}}}"}}
       id_path: [id]
     update:
       type: RecordWrite
@@ -154,7 +166,7 @@ entities:
       requester: {{http_method: DELETE, path: "/target/{entity}/{{{{ external_id }}}}"}}
 "#
         ));
-        if lookup {
+        if certainty == Certainty::Lookup {
             text.push_str(&format!(
                 r#"
     lookup:
@@ -174,7 +186,7 @@ entities:
 }
 
 /// Writes the connectors: `scripted` and `tabloid` to read, `keeper` to write, `forgetful` to write to but
-/// not to look up in.
+/// not to look up in, `keyed` to write to with idempotency keys and nothing else.
 pub fn write(dir: &Path) {
     let file = |path: &str, text: &str| {
         let path = dir.join(path);
@@ -186,12 +198,22 @@ pub fn write(dir: &Path) {
         file(&format!("{name}/to_canonical/locations.vrl"), LOCATIONS);
         file(&format!("{name}/to_canonical/requests.vrl"), REQUESTS);
     }
-    for (name, lookup) in [("keeper", true), ("forgetful", false)] {
-        file(&format!("{name}/operations.yaml"), &operations(lookup));
+    for (name, certainty) in [
+        ("keeper", Certainty::Lookup),
+        ("keyed", Certainty::Key),
+        ("forgetful", Certainty::Nothing),
+    ] {
+        file(&format!("{name}/operations.yaml"), &operations(certainty));
         file(&format!("{name}/from_canonical/Location.vrl"), LOCATION_OUT);
         file(
             &format!("{name}/from_canonical/ServiceRequest.vrl"),
             REQUEST_OUT,
         );
     }
+}
+
+/// From now on the mapping for `keyed` makes something else of the same location.
+pub fn change_mapping(dir: &Path) {
+    let rules = r#"{"ref": .entity_id, "name": .data.name, "edition": "second"}"#;
+    fs::write(dir.join("keyed/from_canonical/Location.vrl"), rules).unwrap();
 }

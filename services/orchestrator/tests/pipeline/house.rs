@@ -43,10 +43,11 @@ pub struct House {
     pub organization: OrganizationId,
     pub sources: Arc<Sources>,
     targets: Arc<Targets>,
+    fleet: Fleet,
     pub shutdown: Shutdown,
     pub lease: Duration,
     crew: JoinSet<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl House {
@@ -110,20 +111,25 @@ impl House {
             catalogue,
             sources: Arc::new(sources),
             targets: Arc::new(targets),
+            fleet,
             shutdown: Shutdown::manual(),
             lease: Duration::from_secs(75),
             crew: JoinSet::new(),
-            _dir: dir,
+            dir,
         }
     }
 
     /// A house in which everything works.
     pub async fn open(target: &str) -> Self {
         let mut house = Self::build("scripted", target).await;
-        house.start_orchestrator();
-        house.start_sync_in();
-        house.start_sync_out();
+        house.start();
         house
+    }
+
+    pub fn start(&mut self) {
+        self.start_orchestrator();
+        self.start_sync_in();
+        self.start_sync_out();
     }
 
     pub fn start_orchestrator(&mut self) {
@@ -202,6 +208,16 @@ impl House {
         .await
         .expect("services stop softly in time");
         self.shutdown = Shutdown::manual();
+    }
+
+    /// The mapping for the target changes while nothing runs.
+    pub fn change_mapping(&mut self) {
+        let folder = self.dir.path().join("connectors");
+        connector::change_mapping(&folder);
+        let library = Library::new(Some(&folder)).unwrap();
+        let (targets, errors) = Targets::open(&library, &self.catalogue, &self.fleet);
+        assert!(errors.is_empty(), "{errors:?}");
+        self.targets = Arc::new(targets);
     }
 
     /// Drops everything that runs, in the middle of whatever it does.

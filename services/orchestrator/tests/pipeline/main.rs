@@ -5,6 +5,7 @@ mod crashes;
 mod flaky;
 mod house;
 mod incoming;
+mod keyed;
 mod letters;
 mod outgoing;
 mod shutdown;

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -38,6 +38,10 @@ pub struct Script {
     pub writes: Vec<(&'static str, String, String)>,
     pub faults: VecDeque<Fault>,
     pub lookups: u32,
+    /// Creates as they came, with a key, carried out or not.
+    pub keyed: Vec<(String, Value)>,
+    /// What was carried out under a key, and the answer that it always gets from then on.
+    answers: BTreeMap<String, (Value, Value)>,
     /// Writes being worked on now, and the most there ever were.
     next_id: u32,
 }
@@ -49,6 +53,14 @@ pub struct System {
 }
 
 type Shared = State<Arc<Mutex<Script>>>;
+
+impl Script {
+    /// As if nothing had ever been carried out.
+    pub fn forget_all(&mut self) {
+        self.records.clear();
+        self.answers.clear();
+    }
+}
 
 impl System {
     pub async fn start() -> Self {
@@ -180,15 +192,35 @@ async fn answer(response: Option<Response>) -> Response {
 async fn create(
     State(script): Shared,
     Path(entity): Path<String>,
+    headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
+    let key = headers.get("idempotency-key");
+    let key = key.map(|key| key.to_str().unwrap().to_owned());
+    if let Some(key) = &key {
+        script
+            .lock()
+            .unwrap()
+            .keyed
+            .push((key.clone(), body.clone()));
+    }
     let response = write(&script, |script| {
+        match key.as_ref().and_then(|key| script.answers.get(key)) {
+            Some((first, answer)) if *first == body => return Ok(answer.clone()),
+            // As systems that know such keys do.
+            Some(_) => return Err(StatusCode::UNPROCESSABLE_ENTITY),
+            None => {}
+        }
         script.next_id += 1;
         let id = format!("E{}", script.next_id);
         let reference = body["ref"].as_str().unwrap().to_owned();
         script.writes.push(("POST", entity.clone(), reference));
-        script.records.insert((entity, id.clone()), body);
-        Ok(json!({ "id": id }))
+        let answer = json!({ "id": id });
+        if let Some(key) = key {
+            script.answers.insert(key, (body.clone(), answer.clone()));
+        }
+        script.records.insert((entity, id), body);
+        Ok(answer)
     });
     answer(response).await
 }

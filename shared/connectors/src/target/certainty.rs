@@ -20,6 +20,11 @@ pub struct Certainty {
 }
 
 impl Certainty {
+    /// Whether only the very same request tells what became of it: then it is kept before it is sent.
+    pub fn only_by_key(self) -> bool {
+        self.by_key && !self.by_lookup && !self.by_refusal
+    }
+
     /// Whether a create whose answer was lost can be repeated in some way.
     pub fn any(self) -> bool {
         self.by_lookup || self.by_refusal || self.by_key

@@ -50,6 +50,7 @@ pub(super) async fn heal(
                 },
                 attempt: fatal_attempt(died, row.owner, Utc::now()),
                 next: PushNext::Dead,
+                request: None,
             }),
         }
     }

@@ -12,7 +12,7 @@ use sqlx::SqliteConnection;
 
 use super::{attempts, settle_write as write};
 use crate::{
-    dead_letter,
+    dead_letter, request,
     sql::{
         EmbeddedSql,
         convert::{number, to_json, word},
@@ -84,6 +84,7 @@ pub(super) async fn settle_once(
     write::release_children(connection, &settled).await?;
     dead_letter::write::bury(connection, &settled).await?;
     dead_letter::write::resolve(connection, &settled).await?;
+    request::forget(connection, &settled).await?;
     write::records(connection, &settled).await?;
     Ok(answers)
 }

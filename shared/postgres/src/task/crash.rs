@@ -48,6 +48,7 @@ async fn heal_once(connection: &mut PgConnection, limit: i64) -> Result<(u64, u6
                 },
                 attempt: fatal_attempt(died, row.lease_owner.clone(), Utc::now()),
                 next: PushNext::Dead,
+                request: None,
             }),
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     dead_letter,
     error::{Failure, transaction},
     pool::Pool,
+    request,
 };
 
 /// One settlement that counts.
@@ -67,6 +68,7 @@ pub(super) async fn settle_once(
     settle_write::release_children(connection, &settled).await?;
     dead_letter::write::bury(connection, &dead(&settled)).await?;
     dead_letter::write::resolve(connection, &delivered(&settled)).await?;
+    request::forget(connection, &answered(&settled)).await?;
     settle_write::records(connection, &settled).await?;
     Ok(answers)
 }
@@ -82,6 +84,14 @@ fn delivered(settled: &[Settled<'_>]) -> Vec<i64> {
     settled
         .iter()
         .filter(|one| one.outcome.link.is_some())
+        .map(|one| one.held.id.0)
+        .collect()
+}
+
+fn answered(settled: &[Settled<'_>]) -> Vec<i64> {
+    settled
+        .iter()
+        .filter(|one| one.outcome.forget_request)
         .map(|one| one.held.id.0)
         .collect()
 }

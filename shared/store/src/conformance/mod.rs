@@ -23,6 +23,7 @@ pub mod task_crash;
 pub mod task_day;
 pub mod task_order;
 pub mod task_parents;
+pub mod task_request;
 pub mod task_settle;
 pub mod task_unknown;
 

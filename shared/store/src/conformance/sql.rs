@@ -1,34 +1,30 @@
 //! What the cases of the SQL contracts ([`crate::MasterStore`], [`crate::TaskStore`],
 //! [`crate::FleetStore`], [`crate::CredentialStore`]) share.
 
+mod make;
+
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use serde_json::{Value, json};
 use sluice_core::{
-    ConnectionId, EntityType, ErrorClass, OrganizationId, Priority, QueueClass, RunId, TaskId,
-    Timestamp,
-    catalogue::{
-        BreakerPolicy, Catalogue, CatalogueSpec, ConnectionSpec, FlowSpec, FlowTarget,
-        OrganizationSpec,
-    },
+    ConnectionId, EntityType, ErrorClass, OrganizationId, QueueClass, RunId, TaskId,
     message::TaskRef,
-    record::{CanonicalRecord, RecordRef},
-    retry::RetryPolicy,
+    record::CanonicalRecord,
     run::RunKind,
     task::{PushAction, TaskKind},
 };
 
 use crate::{
     CredentialStore, FleetStore, MasterStore, TaskStore,
-    master::{Applied, ApplyBatch, ApplyRecord, MasterQuery, RecordHistory, Route},
+    master::{Applied, ApplyBatch, ApplyRecord, MasterQuery, RecordHistory},
     run::NewRun,
     task::{
-        Attempt, AttemptError, Claim, Lease, PullNext, PullSettlement, PullTask, PushNext,
-        PushSettlement, PushTask, RescueSettings, Rescued, StageQuota,
+        PullNext, PullSettlement, PullTask, PushNext, PushTask, RescueSettings, Rescued, StageQuota,
     },
 };
+
+pub use make::*;
 
 /// One database of one backend. Fresh: no migration has run.
 #[async_trait]
@@ -101,6 +97,7 @@ macro_rules! sql_suite {
         $crate::task_order_suite!($fixture);
         $crate::task_crash_suite!($fixture);
         $crate::task_unknown_suite!($fixture);
+        $crate::task_request_suite!($fixture);
         $crate::task_blocked_suite!($fixture);
         $crate::task_day_suite!($fixture);
         $crate::run_suite!($fixture);
@@ -352,170 +349,5 @@ impl World {
     /// A count of rows by a query.
     pub async fn number(&self, sql: &'static str) -> i64 {
         self.fixture.number(sql).await
-    }
-}
-
-pub fn connection(catalogue: &Catalogue, organization: OrganizationId, name: &str) -> ConnectionId {
-    catalogue.connection(organization, name).unwrap().id
-}
-
-/// The catalogue of [`World`].
-pub fn catalogue_spec() -> CatalogueSpec {
-    let organization = |slug: &str| OrganizationSpec {
-        slug: slug.into(),
-        name: slug.to_uppercase(),
-    };
-    CatalogueSpec {
-        organizations: vec![organization("acme"), organization("other")],
-        connections: vec![
-            connection_spec("acme", "yardi"),
-            connection_spec("acme", "one"),
-            connection_spec("acme", "lessen"),
-            connection_spec("other", "yardi"),
-            connection_spec("other", "one"),
-        ],
-        flows: vec![flow_spec("acme"), flow_spec("other")],
-    }
-}
-
-pub fn connection_spec(organization: &str, name: &str) -> ConnectionSpec {
-    ConnectionSpec {
-        organization: organization.into(),
-        name: name.into(),
-        connector: name.into(),
-        config: json!({"url": "http://localhost", "password": "env:PASSWORD"}),
-        limits: Vec::new(),
-        retry: RetryPolicy::default(),
-        breaker: BreakerPolicy::default(),
-        concurrency: 4,
-    }
-}
-
-fn flow_spec(organization: &str) -> FlowSpec {
-    FlowSpec {
-        organization: organization.into(),
-        name: "yardi-to-one".into(),
-        source: "yardi".into(),
-        streams: Vec::new(),
-        targets: vec![FlowTarget {
-            connection: "one".into(),
-            entities: Vec::new(),
-            priority: Priority::DEFAULT,
-        }],
-    }
-}
-
-/// A route for each of two entity types.
-pub fn routes(connection_id: ConnectionId, target: &str) -> Vec<Route> {
-    [LOCATION, REQUEST]
-        .into_iter()
-        .map(|entity_type| Route {
-            entity_type: entity_type.into(),
-            connection_id,
-            target: target.into(),
-            priority: Priority::DEFAULT,
-            max_retries: 3,
-        })
-        .collect()
-}
-
-/// A location whose content is a number; `at` is its modification time in seconds since 1970.
-pub fn location(source_id: &str, content: i64, at: i64) -> CanonicalRecord {
-    CanonicalRecord {
-        entity_type: LOCATION.into(),
-        source_id: source_id.into(),
-        data: json!({"content": content, "name": "Ünit \"1\" \\ 'x'"}),
-        parents: Vec::new(),
-        modified_at: Timestamp::from_timestamp(at, 0),
-        deleted: false,
-        priority: None,
-    }
-}
-
-/// A service request that needs a location.
-pub fn request(source_id: &str, content: i64, parent: &str) -> CanonicalRecord {
-    CanonicalRecord {
-        entity_type: REQUEST.into(),
-        parents: vec![location_ref(parent)],
-        ..location(source_id, content, 100)
-    }
-}
-
-pub fn location_ref(source_id: &str) -> RecordRef {
-    RecordRef {
-        entity_type: LOCATION.into(),
-        source_id: source_id.into(),
-    }
-}
-
-/// The same record, gone at its source.
-pub fn gone(record: CanonicalRecord) -> CanonicalRecord {
-    CanonicalRecord {
-        deleted: true,
-        data: Value::Null,
-        ..record
-    }
-}
-
-pub fn ids(references: &[TaskRef]) -> Vec<TaskId> {
-    references
-        .iter()
-        .map(|reference| reference.task_id)
-        .collect()
-}
-
-/// Suspects included.
-pub fn claim(ids: &[TaskId], lease: Duration) -> Claim {
-    Claim {
-        ids: ids.to_vec(),
-        owner: "test".into(),
-        lease,
-        suspects: true,
-    }
-}
-
-pub fn attempt(error: Option<AttemptError>) -> Attempt {
-    Attempt {
-        started_at: Timestamp::from_timestamp(1_700_000_000, 0).unwrap(),
-        duration: Duration::from_millis(12),
-        calls: 2,
-        error,
-        worker: "test".into(),
-        trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
-    }
-}
-
-pub fn failure(class: ErrorClass) -> AttemptError {
-    AttemptError {
-        class,
-        code: "test_failure".into(),
-        message: "the target said no".into(),
-        http_status: Some(422),
-    }
-}
-
-pub fn settlement(lease: Lease, next: PushNext) -> PushSettlement {
-    PushSettlement {
-        lease,
-        attempt: attempt(None),
-        next,
-    }
-}
-
-pub fn failed(lease: Lease, class: ErrorClass, next: PushNext) -> PushSettlement {
-    PushSettlement {
-        lease,
-        attempt: attempt(Some(failure(class))),
-        next,
-    }
-}
-
-/// Delivered as claimed, under the external id `ext-{entity id}`.
-pub fn delivered(task: &PushTask, action: PushAction) -> PushNext {
-    PushNext::Delivered {
-        action,
-        version: task.version,
-        hash: Some(sluice_core::Hash::of_json(&task.data)),
-        external_id: Some(format!("ext-{}", task.entity_id)),
     }
 }
