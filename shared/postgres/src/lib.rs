@@ -84,10 +84,11 @@ impl PostgresSql {
                 // A worker that was stopped in a transaction must not keep its locks.
                 ("idle_in_transaction_session_timeout", timeout.as_str()),
                 // Statements here find the rows of one batch by key. The planner cannot see how
-                // few they are, and would read and hash whole tables.
+                // few they are, and would read, hash and keep whole tables.
                 ("enable_seqscan", "off"),
                 ("enable_hashjoin", "off"),
                 ("enable_mergejoin", "off"),
+                ("enable_material", "off"),
                 // Where only a whole table will do, the setting above makes the costs look huge.
                 ("jit", "off"),
             ])

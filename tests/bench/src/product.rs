@@ -1,6 +1,10 @@
 //! The product's own parts, run as the services run them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use sluice_connectors::{credentials::Fleet, library::Library};
@@ -30,7 +34,8 @@ use crate::{
 /// Each look costs queries, which should not show in the figures.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// The same for counting what waits.
-pub(crate) const COUNT: Duration = Duration::from_millis(200);
+const COUNT: Duration = Duration::from_millis(200);
+const REST: u32 = 20;
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const WORKER: &str = "bench";
 
@@ -207,15 +212,25 @@ impl Product {
                 shutdown.clone(),
             )));
         }
-        while !self.backends.tasks.backlog().await?.is_empty() {
-            tokio::time::sleep(COUNT).await;
-        }
+        self.until_settled().await?;
         let figures = watch.stop(part, records);
         shutdown.stop();
         for service in services {
             service.await??;
         }
         Ok(figures)
+    }
+
+    /// Until no task is open. Counting many takes the database's time, so there is more of a rest
+    /// after it.
+    pub(crate) async fn until_settled(&self) -> Outcome {
+        loop {
+            let began = Instant::now();
+            if self.backends.tasks.backlog().await?.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(COUNT.max(began.elapsed() * REST)).await;
+        }
     }
 
     pub(crate) fn sync_out_service(&self) -> Outcome<SyncOut> {

@@ -14,7 +14,7 @@ use sluice_store::{
 use crate::{
     Outcome,
     measure::{Figures, Stopwatch},
-    product::{COUNT, HOUR, POLL, Product, WORKER},
+    product::{HOUR, POLL, Product, WORKER},
 };
 
 /// Tasks that die together, before the measurement.
@@ -55,14 +55,10 @@ impl Product {
                 idempotency_key: None,
             })
             .await?;
-        loop {
-            // Both are asked in this order: a replay that is done adds nothing to the backlog.
-            let running = self.running_replays().await?;
-            if running == 0 && tasks.backlog().await?.is_empty() {
-                break;
-            }
-            tokio::time::sleep(COUNT).await;
+        while self.running_replays().await? > 0 {
+            tokio::time::sleep(POLL).await;
         }
+        self.until_settled().await?;
         let figures = watch.stop(part, started.matched);
         let detail = tasks.replay(organization, started.id).await?;
         let detail = detail.ok_or("the replay has gone")?;

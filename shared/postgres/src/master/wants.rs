@@ -46,13 +46,17 @@ pub(super) async fn missing(
     if found.is_empty() {
         return Ok(found);
     }
+    // The key is unique; `limit 1` keeps the planner from reading all tasks once for a batch, which
+    // it takes for few while a first load goes on.
     let rows = sqlx::query_scalar!(
         r#"select k.place as "place!"
         from unnest($1::bigint[], $2::bigint[]) with ordinality k (master_id, connection_id, place)
-        where not exists (
-            select from sync_queue q where q.kind = 'push'
+        left join lateral (
+            select q.id from sync_queue q where q.kind = 'push'
                 and q.master_data_id = k.master_id and q.connection_id = k.connection_id
-        )"#,
+            limit 1
+        ) q on true
+        where q.id is null"#,
         &masters,
         &connections,
     )
