@@ -39,7 +39,7 @@ pub use terms::Terms;
 
 use crate::{
     credentials::{Credentials, Fleet},
-    limiter::{Limiter, LimiterSettings},
+    limiter::{Limiter, LimiterSettings, Permit},
 };
 
 /// Client of one connection. Clones share the limiter, the pool and the call counter.
@@ -202,7 +202,7 @@ impl HttpClient {
         let permit = shared.limiter.acquire(call.url().path(), &terms).await?;
         shared.calls.fetch_add(1, Ordering::Relaxed);
         let started = std::time::Instant::now();
-        let answer = self.exchange(call, &host).await;
+        let answer = self.exchange(call, &host, &permit).await;
         match failure::cause(&answer, &host) {
             Some(cause) => permit.failed(cause),
             None => permit.ended(ended(&answer)),
@@ -212,13 +212,19 @@ impl HttpClient {
         answer
     }
 
-    async fn exchange(&self, call: reqwest::Request, host: &str) -> Result<Response> {
+    async fn exchange(
+        &self,
+        call: reqwest::Request,
+        host: &str,
+        permit: &Permit,
+    ) -> Result<Response> {
         let mut answer = self
             .shared
             .client
             .execute(call)
             .await
             .map_err(|error| failure::of_transport(error, host))?;
+        permit.answered();
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         if let Some(wait) = retry_after::pause_asked_for(status, &headers) {

@@ -20,7 +20,7 @@ use sluice_core::{
     ConnectionId, Error, ErrorClass, Result,
     catalogue::{BreakerPolicy, RateLimit},
     traffic::{
-        Ask, Grant, Nanos, Share, Take, Traffic,
+        Ask, Grant, Leave, Nanos, Share, Take, Traffic,
         breaker::{Cause, Ended, Event},
         pace::Kind,
     },
@@ -99,13 +99,20 @@ impl std::fmt::Debug for Limiter {
 #[must_use = "a slot is used up"]
 pub struct Permit {
     inner: Arc<Inner>,
-    probe: Option<u64>,
+    leave: Leave,
+    ended: Ended,
 }
 
 impl Permit {
+    /// The answer begins, so the call has arrived. Without a word of it, it may have arrived as late
+    /// as its end.
+    pub fn answered(&self) {
+        self.inner.answered(self.leave);
+    }
+
     /// The call ended so.
     pub fn ended(mut self, ended: Ended) {
-        self.inner.ended(self.probe.take(), ended);
+        self.ended = ended;
     }
 
     /// The call failed with this.
@@ -117,10 +124,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Only a probe's end is waited for.
-        if self.probe.is_some() {
-            self.inner.ended(self.probe, Ended::Unknown);
-        }
+        self.inner.ended(self.leave, self.ended);
     }
 }
 
@@ -259,18 +263,19 @@ impl Inner {
         if state.share.has_waiting(kind) {
             return None;
         }
-        let Take::Now(probe) = state.share.take(kind, self.now()) else {
+        let Take::Now(leave) = state.share.take(kind, self.now()) else {
             return None;
         };
         self.ask_if_due(&mut state);
         drop(state);
-        Some(self.permit(probe))
+        Some(self.permit(leave))
     }
 
-    fn permit(self: &Arc<Self>, probe: Option<u64>) -> Permit {
+    fn permit(self: &Arc<Self>, leave: Leave) -> Permit {
         Permit {
             inner: Arc::clone(self),
-            probe,
+            leave,
+            ended: Ended::Unknown,
         }
     }
 
@@ -295,7 +300,7 @@ impl Inner {
                 take
             };
             match take {
-                Take::Now(probe) => return Ok(self.permit(probe)),
+                Take::Now(leave) => return Ok(self.permit(leave)),
                 Take::At(at) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(self.at(at)) => {}
@@ -335,9 +340,15 @@ impl Inner {
         (waiting, line)
     }
 
-    fn ended(self: &Arc<Self>, probe: Option<u64>, ended: Ended) {
+    fn answered(self: &Arc<Self>, leave: Leave) {
         let mut state = self.state();
-        state.share.ended(probe, ended);
+        state.share.answered(leave, self.now());
+        self.ask_if_due(&mut state);
+    }
+
+    fn ended(self: &Arc<Self>, leave: Leave, ended: Ended) {
+        let mut state = self.state();
+        state.share.ended(leave, ended, self.now());
         self.ask_if_due(&mut state);
     }
 

@@ -25,7 +25,7 @@ use self::{
 };
 use crate::catalogue::{BreakerPolicy, RateLimit};
 
-pub use self::share::{Share, Take};
+pub use self::share::{Leave, Share, Take};
 
 /// Nanoseconds.
 pub type Nanos = i64;

@@ -12,11 +12,15 @@
 //! arrived no sooner than its slot began, so all others arrived less than `W` before that, and were
 //! made less than `W + D` before: at most `L - 1` of them.
 //!
-//! `D` is 3 % of the window, and a second and a half at most. So 97 % of a limit can be used, less
-//! what processes are late on average: a process that wakes up late does not lose its slot, it only
-//! uses it late. A slot that nobody used is handed out again; one whose process died counts as used
-//! at the last moment. A single call that takes longer than `D` to get there, say because a new
-//! connection is slow to stand, can stray into a later window.
+//! `D` is 2 % of the window, and a second and a half at most. So 98 % of a limit can be used, less
+//! what processes and the way are late on average: a process that wakes up late does not lose its
+//! slot, it only uses it late. A slot that nobody used is handed out again; one whose process died
+//! counts as used at the last moment.
+//!
+//! A call that may have taken longer than `D` to get there, say because a new connection was slow to
+//! stand, is told as made so much later, as `share::flights` knows from the time that the answer took.
+//! Beyond what a slot may be late that does not go: a call that is still slower can stray into a later
+//! window.
 //!
 //! What holds for windows would let all calls of one come at once, and urgent ones wait for the next.
 //! So slots are also kept `(W + D) / L` apart, except that a time in which nobody called can be made
@@ -73,8 +77,10 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
     pub kind: Kind,
-    pub slot: Nanos,
-    /// The time of the call, at the latest; `None` when there was none and never will be.
+    /// When it counts as used until it is told: the last moment.
+    pub counted: Nanos,
+    /// Such a time that the call arrived within the slack after it; `None` when there was no call
+    /// and never will be.
     pub used: Option<Nanos>,
 }
 
@@ -228,15 +234,14 @@ impl Pace {
 
     /// Hears what became of a slot of this revision.
     pub(super) fn hear(&mut self, now: Nanos, told: Told) {
-        let late = self.late(told.kind);
         for (index, (gate, held)) in gates(&self.limits).zip(&mut self.gates).enumerate() {
-            let latest = up(told.slot + late, gate.grain);
+            let counted = up(told.counted, gate.grain);
             // What is older is forgotten, and may not be mistaken for something else.
-            if !told.kind.has(index) || latest <= now - gate.span {
+            if !told.kind.has(index) || counted <= now - gate.span {
                 continue;
             }
-            let used = told.used.map(|used| up(used.max(told.slot), gate.grain));
-            held.history.correct(latest, used);
+            let used = told.used.map(|used| up(used, gate.grain));
+            held.history.correct(counted, used);
             if used.is_none() {
                 held.next -= gate.step;
             }

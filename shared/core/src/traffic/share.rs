@@ -3,10 +3,13 @@
 //! Times are the process's own; [`Clock`] translates. A slot may be used from the moment at which
 //! the store has certainly reached its time, and no later than its lateness allows at most. What
 //! became of it is told with the next ask; when that fails, nobody hears of it, and the slot counts
-//! as used at the last moment.
+//! as used at the last moment. A call is told when its answer shows how late it can have arrived.
+
+mod flights;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use self::flights::{Flight, Flights};
 use super::{
     AHEAD, Ask, Grant, Granted, MILLISECOND, MOST, Nanos, SECOND,
     breaker::{Cause, Ended, ProbeEnd, Report},
@@ -30,8 +33,8 @@ const AWAY: Nanos = 2 * SECOND;
 /// The answer to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// Call now. The number names the probe this call is.
-    Now(Option<u64>),
+    /// Call now, and tell [`Share::answered`] and [`Share::ended`].
+    Now(Leave),
     /// Nothing before this time.
     At(Nanos),
     /// Nothing in hand: more has to be asked for.
@@ -40,6 +43,15 @@ pub enum Take {
     Open(Nanos),
     /// The store cannot be asked, so nobody knows whether calling is allowed.
     Away,
+}
+
+/// Names a call that was allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leave {
+    /// The probe this call is.
+    pub(super) probe: Option<u64>,
+    /// Its number among the calls that some limit counts.
+    flight: Option<u64>,
 }
 
 /// One process's share.
@@ -53,6 +65,7 @@ pub struct Share {
     /// Counts the times that lanes were made anew.
     epoch: u64,
     lanes: BTreeMap<Kind, Lane>,
+    flights: Flights,
     paused_until: Nanos,
     open_until: Nanos,
     guarded: bool,
@@ -90,6 +103,8 @@ struct Lane {
 struct Slot {
     /// Its time by the store's clock.
     at: Nanos,
+    /// The last moment at which it counts as used.
+    latest: Nanos,
     from: Nanos,
     until: Nanos,
     probe: Option<u64>,
@@ -193,7 +208,7 @@ impl Share {
         }
         let lane = self.lanes.entry(kind).or_default();
         while let Some(slot) = lane.slots.pop_front_if(|slot| slot.until < now) {
-            tell(&mut self.told, kind, slot.at, None);
+            self.told.push(unused(kind, slot));
             if let Some(id) = slot.probe {
                 let ended = Ended::Unknown;
                 self.probe = Some(ProbeEnd { id, ended });
@@ -204,15 +219,24 @@ impl Share {
             Some(slot) => {
                 lane.slots.pop_front();
                 lane.used.one(now);
-                let used = self.clock.at_most(now);
-                tell(&mut self.told, kind, slot.at, Some(used));
-                return Take::Now(slot.probe);
+                let used = self.clock.at_most(now).clamp(slot.at, slot.latest);
+                let flight = self.flights.begin(Flight {
+                    kind,
+                    made: now,
+                    used,
+                    latest: slot.latest,
+                    most: slot.latest - slot.at,
+                });
+                return Take::Now(Leave {
+                    probe: slot.probe,
+                    flight: Some(flight),
+                });
             }
             None => {}
         }
         if now < lane.free_until {
             lane.used.one(now);
-            return Take::Now(None);
+            return Take::Now(Leave::default());
         }
         if now < self.open_until {
             return Take::Open(self.open_until - now);
@@ -227,9 +251,19 @@ impl Share {
         }
     }
 
+    /// The answer to a call begins.
+    pub fn answered(&mut self, leave: Leave, now: Nanos) {
+        let flight = leave.flight.into_iter();
+        let told = flight.filter_map(|number| self.flights.answered(number, &self.limits, now));
+        self.told.extend(told);
+    }
+
     /// A call has ended.
-    pub fn ended(&mut self, probe: Option<u64>, ended: Ended) {
-        match probe {
+    pub fn ended(&mut self, leave: Leave, ended: Ended, now: Nanos) {
+        let flight = leave.flight.into_iter();
+        let told = flight.filter_map(|number| self.flights.lost(number, &self.limits, now));
+        self.told.extend(told);
+        match leave.probe {
             Some(id) => self.probe = Some(ProbeEnd { id, ended }),
             None => self.report.add(ended),
         }
@@ -288,6 +322,7 @@ impl Share {
     /// What to ask for now.
     pub fn ask(&mut self, now: Nanos) -> Ask {
         self.give_back_idle(now);
+        self.told.extend(self.flights.overdue(&self.limits, now));
         let wants = self
             .lanes
             .iter()
@@ -299,7 +334,7 @@ impl Share {
             owner: self.owner.clone(),
             revision: self.revision,
             wants,
-            told: std::mem::take(&mut self.told),
+            told: self.told.drain(..).take(MOST_TOLD).collect(),
             pause: (std::mem::take(&mut self.pause_until) - now).max(0),
             jumped: self.jumped,
             report: std::mem::take(&mut self.report),
@@ -315,7 +350,7 @@ impl Share {
         for (kind, lane) in &mut self.lanes {
             if lane.waiting == 0 && lane.used.recently(now) == 0 {
                 while let Some(slot) = lane.slots.pop_front_if(|slot| slot.probe.is_none()) {
-                    tell(&mut self.told, *kind, slot.at, None);
+                    self.told.push(unused(*kind, slot));
                 }
             }
         }
@@ -336,6 +371,7 @@ impl Share {
     /// What is in hand counts no more, and nothing is told about it.
     fn forget_slots(&mut self) {
         self.told.clear();
+        self.flights.clear();
         self.lanes.values_mut().for_each(Lane::clear);
     }
 
@@ -378,9 +414,11 @@ impl Share {
     }
 }
 
-fn tell(told: &mut Vec<Told>, kind: Kind, slot: Nanos, used: Option<Nanos>) {
-    if told.len() < MOST_TOLD {
-        told.push(Told { kind, slot, used });
+fn unused(kind: Kind, slot: Slot) -> Told {
+    Told {
+        kind,
+        counted: slot.latest,
+        used: None,
     }
 }
 
@@ -414,6 +452,7 @@ impl Lane {
         for slot in &granted.slots {
             self.slots.push_back(Slot {
                 at: *slot,
+                latest: slot + granted.late,
                 from: clock.reached(*slot),
                 until: clock.not_over(slot + granted.late),
                 probe: granted.probe,

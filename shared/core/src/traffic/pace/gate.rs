@@ -9,13 +9,13 @@ use crate::{
 /// Longest slack.
 const SLACK: Nanos = 3 * SECOND / 2;
 /// Slack of short windows, in percent of the window.
-const SLACK_PERCENT: Nanos = 3;
+const SLACK_PERCENT: Nanos = 2;
 /// A slot may be used late by this part of the window, and so much may be caught up with.
 const LATE_PART: Nanos = 4;
 /// Limits one connection may have.
 pub const MAX_LIMITS: usize = 16;
 
-/// The slack of a window: the most by which a call may reach the other side after it was made.
+/// The slack of a window: the most by which a call may reach the other side after it counts as made.
 pub fn slack(limit: &RateLimit) -> Nanos {
     SLACK.min(window(limit) * SLACK_PERCENT / 100)
 }

@@ -14,7 +14,7 @@ const STEPS: Nanos = 250;
 pub(super) const UNKNOWN: u64 = u32::MAX as u64;
 
 /// Calls by the latest time at which they were made. A call enters with the last moment its slot
-/// may be used, and moves to the true one when that is told.
+/// may be used, and moves when the true one is told, or that it may have arrived late.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<i64>", from = "Vec<i64>")]
 pub(super) struct History(BTreeMap<Nanos, u64>);
@@ -33,15 +33,15 @@ impl History {
         }
     }
 
-    /// One call written down for `latest` was made by `used`, or not at all.
-    pub(super) fn correct(&mut self, latest: Nanos, used: Option<Nanos>) {
-        if let Some(calls) = self.0.get_mut(&latest) {
+    /// One call written down for `counted` counts as made at `used`, or not at all.
+    pub(super) fn correct(&mut self, counted: Nanos, used: Option<Nanos>) {
+        if let Some(calls) = self.0.get_mut(&counted) {
             *calls -= 1;
             if *calls == 0 {
-                self.0.remove(&latest);
+                self.0.remove(&counted);
             }
             if let Some(used) = used {
-                self.add(used.min(latest), 1);
+                self.add(used, 1);
             }
         }
     }

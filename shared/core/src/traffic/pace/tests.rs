@@ -47,7 +47,15 @@ fn run(pace: &mut Pace, from: Nanos, end: Nanos, kind: Kind) -> Vec<Nanos> {
         }
         for slot in taken {
             let used = Some(slot);
-            pace.hear(now, Told { kind, slot, used });
+            let counted = slot + pace.late(kind);
+            pace.hear(
+                now,
+                Told {
+                    kind,
+                    counted,
+                    used,
+                },
+            );
             slots.push(slot);
         }
     }
@@ -93,15 +101,15 @@ proptest! {
             };
             for slot in pace.take(now, kind, count, AHEAD) {
                 prop_assert!(slot >= pace.paused_until() && slot >= now);
-                let used = slot + late * use_late / 1000;
+                let (used, counted) = (slot + late * use_late / 1000, slot + late);
                 let tells = tells.next().unwrap();
                 if tells == 0 {
-                    told.push(Told { kind, slot, used: None });
+                    told.push(Told { kind, counted, used: None });
                     continue;
                 }
                 arrivals.push(used + network * delay / 1000);
                 if tells < 5 {
-                    told.push(Told { kind, slot, used: Some(used) });
+                    told.push(Told { kind, counted, used: Some(used) });
                 }
             }
         }

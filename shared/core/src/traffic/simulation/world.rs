@@ -8,7 +8,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::super::{
-    Ask, FORGOTTEN, Grant, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
+    Ask, FORGOTTEN, Grant, Leave, MILLISECOND, Nanos, SECOND, Share, StoreClock, Take, Traffic,
     breaker::{Ended, Event as BreakerEvent},
     pace::{Kind, slack},
 };
@@ -24,7 +24,9 @@ enum Happening {
     /// The answer is there.
     Answer(usize),
     /// A call ends.
-    Ended(usize, Option<u64>, bool),
+    Ended(usize, Leave, bool),
+    /// The answer begins; whether as soon as it can.
+    Answered(usize, Leave, bool),
     Stop(usize),
     Start(usize),
     ChangeLimit,
@@ -48,6 +50,8 @@ pub(super) struct Process {
     looks_at: Nanos,
     /// Calls made.
     pub(super) calls: u64,
+    /// An answer has come about as fast as any can.
+    knows_the_way: bool,
 }
 
 pub(super) struct World {
@@ -66,6 +70,8 @@ pub(super) struct World {
     pub(super) trip: Nanos,
     /// Who should wake up now does so this much later, usually, and at worst.
     pub(super) wakes: (Nanos, Nanos),
+    /// The longest way to the other side.
+    pub(super) strays: Nanos,
     /// Arrival of each call at the other side, and the process that made it.
     pub(super) arrivals: Vec<(Nanos, usize)>,
     /// True times at which the limits changed, with what held from then on.
@@ -107,6 +113,7 @@ impl World {
             policy: BreakerPolicy::default(),
             trip: 3 * MILLISECOND,
             wakes: (2 * MILLISECOND, 10 * MILLISECOND),
+            strays: 100 * MILLISECOND,
             arrivals: Vec::new(),
             pauses: Vec::new(),
             outage: false,
@@ -138,6 +145,7 @@ impl World {
             asking: None,
             looks_at: Nanos::MAX,
             calls: 0,
+            knows_the_way: false,
         }
     }
 
@@ -221,8 +229,15 @@ impl World {
             }
             Happening::Serve(index) => self.serve(index, plan),
             Happening::Answer(index) => self.answer(index),
-            Happening::Ended(index, probe, failed) => {
-                if let Some(id) = probe {
+            Happening::Answered(index, leave, soon) => {
+                let process = &mut self.processes[index];
+                if process.alive && self.now >= process.stopped_until {
+                    process.share.answered(leave, self.now + process.offset);
+                    process.knows_the_way |= soon;
+                }
+            }
+            Happening::Ended(index, leave, failed) => {
+                if let Some(id) = leave.probe {
                     self.probing.remove(&id);
                 }
                 let process = &mut self.processes[index];
@@ -232,7 +247,7 @@ impl World {
                     } else {
                         Ended::Answered
                     };
-                    process.share.ended(probe, ended);
+                    process.share.ended(leave, ended, self.now + process.offset);
                     process.callers += 1;
                     let late = self.delay(self.wakes.0, self.wakes.1);
                     self.look(index, late);
@@ -312,10 +327,10 @@ impl World {
             }
             let kind = process.share.kind("/", false);
             match process.share.take(kind, own) {
-                Take::Now(probe) => {
+                Take::Now(leave) => {
                     process.callers -= 1;
                     process.calls += 1;
-                    self.call(index, probe);
+                    self.call(index, leave);
                 }
                 Take::At(at) => {
                     next = at;
@@ -362,18 +377,27 @@ impl World {
         process.waiting = Some((kind, epoch, process.callers));
     }
 
-    fn call(&mut self, index: usize, probe: Option<u64>) {
-        let travels = self.rng.random_range(0..=self.slack());
+    /// The way there takes longer than the slack now and then, once the process has seen how long it
+    /// takes usually.
+    fn call(&mut self, index: usize, leave: Leave) {
+        let slack = self.slack().min(100 * MILLISECOND);
+        let strays = self.processes[index].knows_the_way && self.rng.random_bool(0.05);
+        let longest = if strays { self.strays } else { slack / 2 };
+        let travels = self.rng.random_range(0..=longest);
         self.arrivals.push((self.now + travels, index));
-        if let Some(id) = probe {
+        let works = self.delay(slack / 2, 4 * slack);
+        let back = MILLISECOND;
+        let answered = Happening::Answered(index, leave, travels + works <= slack / 2);
+        self.plan(travels + works + back, answered);
+        if let Some(id) = leave.probe {
             self.probing.insert(id, self.now);
             self.most_probes = self.most_probes.max(self.probing.len());
         } else if self.opened_at.is_some_and(|at| self.now > at + FORGOTTEN) {
             self.while_open += 1;
         }
-        let lasts = self.delay(20 * MILLISECOND, 500 * MILLISECOND);
+        let lasts = travels + works + back + self.delay(20 * MILLISECOND, 500 * MILLISECOND);
         let failed = self.outage;
-        self.plan(lasts, Happening::Ended(index, probe, failed));
+        self.plan(lasts, Happening::Ended(index, leave, failed));
     }
 
     /// The slack of the shortest window.
