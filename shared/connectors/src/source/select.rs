@@ -1,6 +1,6 @@
 //! From extracted records to emitted ones: filter and transformations.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use minijinja::value::Value as Jinja;
 use serde_json::Value;
@@ -42,6 +42,8 @@ pub enum Transformation {
 #[derive(Debug)]
 pub struct AddedField {
     path: Vec<Template>,
+    /// The path when no part of it is evaluated.
+    fixed_path: Option<Vec<String>>,
     value: Template,
     kind: Option<ValueType>,
     condition: Option<Template>,
@@ -155,7 +157,7 @@ pub fn evaluate<T>(
         return Ok((evaluate(template, scope)?, record));
     }
     let record = Arc::new(record);
-    let shared = scope.clone().with("record", Record::shared(&record));
+    let shared = scope.inner().with("record", Record::shared(&record));
     let result = evaluate(template, &shared)?;
     drop(shared);
     let record = Arc::try_unwrap(record).unwrap_or_else(|shared| (*shared).clone());
@@ -203,7 +205,7 @@ impl Transformation {
             } => {
                 let holds = condition.as_ref().map(|condition| {
                     |value: &Value| {
-                        condition.truth(&scope.clone().with("property", json::of(value)))
+                        condition.truth(&scope.inner().with("property", json::of(value)))
                     }
                 });
                 for pointer in pointers {
@@ -230,6 +232,7 @@ impl AddedField {
             None => owner.template("condition", templates)?,
         };
         Ok(Self {
+            fixed_path: path.iter().map(Template::fixed_text).collect(),
             path,
             value: field
                 .template("value", templates)?
@@ -246,16 +249,18 @@ impl AddedField {
                 None => template.value(scope),
                 Some(kind) => template.value_if(scope, |literal| kind.accepts(&literal.value)),
             })?;
-        let path: Vec<String> = self
-            .path
-            .iter()
-            .map(|part| part.text(scope))
-            .collect::<Result<_>>()?;
+        let path: Cow<'_, [String]> = match &self.fixed_path {
+            Some(path) => path.into(),
+            None => {
+                let parts = self.path.iter().map(|part| part.text(scope));
+                parts.collect::<Result<Vec<_>>>()?.into()
+            }
+        };
         if let Some(condition) = &self.condition {
             let scope = scope
-                .clone()
+                .inner()
                 .with("value", json::of(&value))
-                .with("path", Jinja::from(path.clone()));
+                .with("path", Jinja::from(path.to_vec()));
             let (add, back) = evaluate(condition, record, &scope, |template, scope| {
                 template.truth(scope)
             })?;

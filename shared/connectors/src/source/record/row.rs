@@ -36,17 +36,17 @@ pub struct Row {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
-    key: Key,
-    /// `None` while it is what the table says.
-    value: Option<Value>,
-}
-
-#[derive(Debug, Clone)]
-enum Key {
+enum Entry {
     /// A field of the table.
     Kept(u32),
-    New(String),
+    /// Boxed: most fields are kept.
+    Set(Box<(String, Value)>),
+}
+
+impl Entry {
+    fn set(key: &str, value: Value) -> Self {
+        Self::Set(Box::new((key.to_owned(), value)))
+    }
 }
 
 /// A field's value.
@@ -92,10 +92,12 @@ impl Table {
         }
     }
 
-    /// Key and value, as they stand in a mapping.
-    fn pair(&self, place: u32) -> &str {
-        let whole = (self.field(place)).map(|field| field.key.start - 1..field.value.end);
-        whole.map_or("", |whole| self.part(&whole))
+    /// Fields one after the other, as they stand in their mapping.
+    fn fields(&self, first: u32, last: u32) -> &str {
+        match (self.field(first), self.field(last)) {
+            (Some(first), Some(last)) => self.part(&(first.key.start - 1..last.value.end)),
+            _ => "",
+        }
     }
 
     fn value(&self, place: u32) -> Found<'_> {
@@ -147,23 +149,24 @@ impl Row {
     pub fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
         let place = self.place(key)?;
         let table = Arc::clone(&self.table);
-        let Entry { key, value } = self.changed().get_mut(place)?;
-        Some(value.get_or_insert_with(|| match key {
-            Key::Kept(place) => table.value(*place).to_value(),
-            Key::New(_) => Value::Null,
-        }))
+        let entry = self.changed().get_mut(place)?;
+        if let Entry::Kept(place) = *entry {
+            *entry = Entry::set(key, table.value(place).to_value());
+        }
+        match entry {
+            Entry::Set(set) => Some(&mut set.1),
+            Entry::Kept(_) => None,
+        }
     }
 
     /// Sets a field where it stands, or behind the others.
     pub fn set(&mut self, key: &str, value: Value) {
         let place = self.place(key);
         let entries = self.changed();
+        let entry = Entry::set(key, value);
         match place.and_then(|place| entries.get_mut(place)) {
-            Some(entry) => entry.value = Some(value),
-            None => entries.push(Entry {
-                key: Key::New(key.to_owned()),
-                value: Some(value),
-            }),
+            Some(old) => *old = entry,
+            None => entries.push(entry),
         }
     }
 
@@ -178,17 +181,26 @@ impl Row {
         let Some(entries) = &self.changed else {
             return out.write_all(self.table.part(&self.text).as_bytes());
         };
+        let mut entries = entries.iter().enumerate().peekable();
         out.write_all(b"{")?;
-        for (index, entry) in entries.iter().enumerate() {
+        while let Some((index, entry)) = entries.next() {
             if index > 0 {
                 out.write_all(b",")?;
             }
-            match (&entry.key, &entry.value) {
-                (Key::Kept(place), None) => out.write_all(self.table.pair(*place).as_bytes())?,
-                (_, value) => {
-                    serde_json::to_writer(&mut *out, &self.key(entry))?;
+            match entry {
+                Entry::Set(set) => {
+                    serde_json::to_writer(&mut *out, &set.0)?;
                     out.write_all(b":")?;
-                    serde_json::to_writer(&mut *out, value)?;
+                    serde_json::to_writer(&mut *out, &set.1)?;
+                }
+                Entry::Kept(first) => {
+                    // Those that still stand one behind the other go together.
+                    let mut last = *first;
+                    let follows = |last: u32, entry: &Entry| matches!(entry, Entry::Kept(place) if *place == last + 1);
+                    while entries.next_if(|(_, entry)| follows(last, entry)).is_some() {
+                        last += 1;
+                    }
+                    out.write_all(self.table.fields(*first, last).as_bytes())?;
                 }
             }
         }
@@ -198,26 +210,17 @@ impl Row {
     fn changed(&mut self) -> &mut Vec<Entry> {
         let fields = &self.fields;
         self.changed.get_or_insert_with(|| {
-            let kept = fields.clone().map(|place| Entry {
-                key: Key::Kept(place),
-                value: None,
-            });
-            kept.collect()
+            // With room for one or two more.
+            let mut entries = Vec::with_capacity(fields.len() + 2);
+            entries.extend(fields.clone().map(Entry::Kept));
+            entries
         })
     }
 
-    fn key<'a>(&'a self, entry: &'a Entry) -> Cow<'a, str> {
-        match &entry.key {
-            Key::Kept(place) => self.table.key(*place),
-            Key::New(key) => key.into(),
-        }
-    }
-
-    fn found<'a>(&'a self, entry: &'a Entry) -> Found<'a> {
-        match (&entry.value, &entry.key) {
-            (Some(value), _) => Found::Value(value),
-            (None, Key::Kept(place)) => self.table.value(*place),
-            (None, Key::New(_)) => Found::Value(&Value::Null),
+    fn entry<'a>(&'a self, entry: &'a Entry) -> (Cow<'a, str>, Found<'a>) {
+        match entry {
+            Entry::Kept(place) => (self.table.key(*place), self.table.value(*place)),
+            Entry::Set(set) => (set.0.as_str().into(), Found::Value(&set.1)),
         }
     }
 
@@ -225,9 +228,9 @@ impl Row {
     fn place(&self, key: &str) -> Option<usize> {
         match &self.changed {
             None => (self.fields.clone()).position(|place| self.table.is_at(place, key)),
-            Some(entries) => entries.iter().position(|entry| match &entry.key {
-                Key::Kept(place) => self.table.is_at(*place, key),
-                Key::New(known) => known == key,
+            Some(entries) => entries.iter().position(|entry| match entry {
+                Entry::Kept(place) => self.table.is_at(*place, key),
+                Entry::Set(set) => set.0 == key,
             }),
         }
     }
@@ -236,7 +239,7 @@ impl Row {
         let place = self.place(key)?;
         match &self.changed {
             None => (self.fields.clone().nth(place)).map(|place| self.table.value(place)),
-            Some(entries) => entries.get(place).map(|entry| self.found(entry)),
+            Some(entries) => entries.get(place).map(|entry| self.entry(entry).1),
         }
     }
 
@@ -246,11 +249,7 @@ impl Row {
             Some(entries) => (0..0, entries.as_slice()),
         };
         let kept = kept.map(|place| (self.table.key(place), self.table.value(place)));
-        kept.chain(
-            changed
-                .iter()
-                .map(|entry| (self.key(entry), self.found(entry))),
-        )
+        kept.chain(changed.iter().map(|entry| self.entry(entry)))
     }
 }
 

@@ -4,22 +4,31 @@
 //! and can reach no file, network or environment variable.
 
 mod dates;
+mod direct;
+mod engine;
 mod environment;
 pub mod functions;
 pub mod json;
 pub mod literal;
+mod mapping;
 mod methods;
 mod moment;
 pub mod python;
 mod texts;
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use minijinja::{Environment, ErrorKind, value::Value as Jinja};
-use serde_json::{Map, Value};
+use minijinja::{
+    Environment,
+    value::{Value as Jinja, ValueKind},
+};
+use serde_json::Value;
 use sluice_core::{Error, Result};
 
+use direct::{Direct, Given};
+use engine::Rendered;
 use literal::Literal;
+pub use mapping::{Mapping, Nested};
 pub use texts::Texts;
 
 /// Instructions one rendering may use. A body template of fifty lines uses a few hundred.
@@ -66,8 +75,9 @@ impl Templates {
             if source.contains("stream_state") {
                 return Err(invalid("`stream_state` is not available"));
             }
+            let source = dates::rewrite(source);
             self.environment
-                .add_template_owned(name.clone(), dates::rewrite(source))
+                .add_template_owned(name.clone(), source.clone())
                 .map_err(|error| invalid(&error.to_string()))?;
             let needs: Vec<String> = self
                 .environment
@@ -79,7 +89,8 @@ impl Templates {
                 .collect();
             Kind::Rendered {
                 name,
-                mentions: mentions(source, &needs),
+                mentions: mentions(&source, &needs),
+                direct: Direct::compile(&source, |name| needs.iter().any(|need| need == name)),
                 needs,
             }
         } else {
@@ -114,6 +125,8 @@ enum Kind {
         needs: Vec<String>,
         /// Other words in it: the engine's analysis does not look into slices (`x[:3]`).
         mentions: Vec<String>,
+        /// For those that are simple enough.
+        direct: Option<Direct>,
     },
 }
 
@@ -121,6 +134,8 @@ enum Kind {
 #[derive(Clone)]
 pub struct Scope<'a> {
     templates: &'a Templates,
+    /// Has what is not among the names.
+    outer: Option<&'a Scope<'a>>,
     names: Vec<(&'a str, Jinja)>,
 }
 
@@ -129,7 +144,17 @@ impl<'a> Scope<'a> {
     pub fn new(templates: &'a Templates, config: &Jinja) -> Self {
         Self {
             templates,
+            outer: None,
             names: vec![("config", config.clone())],
+        }
+    }
+
+    /// The same with room for more names, which costs less than a copy.
+    pub fn inner(&self) -> Scope<'_> {
+        Scope {
+            templates: self.templates,
+            outer: Some(self),
+            names: Vec::new(),
         }
     }
 
@@ -146,16 +171,8 @@ impl<'a> Scope<'a> {
             .rev()
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value)
+            .or_else(|| self.outer.and_then(|outer| outer.get(name)))
     }
-}
-
-/// How a rendering ended.
-enum Rendered {
-    Text(String),
-    /// An undefined value was used for more than output or truth.
-    Undefined,
-    /// Types did not fit: the unrendered text is the value.
-    TypeMismatch,
 }
 
 impl Template {
@@ -166,6 +183,14 @@ impl Template {
             Kind::Rendered {
                 needs, mentions, ..
             } => needs.iter().chain(mentions).any(|need| need == name),
+        }
+    }
+
+    /// The text it always is.
+    pub fn fixed_text(&self) -> Option<String> {
+        match &self.0.kind {
+            Kind::Plain(value) => Some(python::text(value)),
+            Kind::Rendered { .. } => None,
         }
     }
 
@@ -191,7 +216,10 @@ impl Template {
         if let Kind::Plain(value) = &self.0.kind {
             return Ok(value.clone());
         }
-        Ok(read_literal(self.rendered(scope)?))
+        match self.given(scope) {
+            Some(given) => Ok(read_given(given)),
+            None => Ok(read_literal(self.rendered(scope)?)),
+        }
     }
 
     /// The string form, kept as text unless its literal type is accepted.
@@ -245,6 +273,9 @@ impl Template {
 
     /// The boolean form.
     pub fn truth(&self, scope: &Scope<'_>) -> Result<bool> {
+        if let Some(given) = self.given(scope) {
+            return Ok(truth(&read_given(given)));
+        }
         Ok(match self.render(scope)? {
             Rendered::Text(text) => truth(&read_literal(text)),
             Rendered::TypeMismatch => true,
@@ -252,75 +283,22 @@ impl Template {
         })
     }
 
+    /// What the engine would give, when it is not needed for that.
+    fn given(&self, scope: &Scope<'_>) -> Option<Given> {
+        let Kind::Rendered { direct, .. } = &self.0.kind else {
+            return None;
+        };
+        direct.as_ref()?.given(&|name| match name {
+            "parameters" => Some(&self.0.parameters),
+            other => scope.get(other),
+        })
+    }
+
     fn render(&self, scope: &Scope<'_>) -> Result<Rendered> {
-        let Kind::Rendered {
-            name,
-            needs,
-            mentions,
-        } = &self.0.kind
-        else {
-            return Ok(Rendered::Text(self.0.source.to_string()));
-        };
-        let mut context = Vec::with_capacity(needs.len() + 1);
-        for need in needs {
-            let value = match need.as_str() {
-                "parameters" => self.0.parameters.clone(),
-                other => scope.get(other).cloned().ok_or_else(|| {
-                    Error::config(
-                        "template_name_unknown",
-                        format!("a template uses the unknown name `{other}`"),
-                    )
-                    .hint(format!("template: {}", self.shown()))
-                })?,
-            };
-            context.push((need.as_str(), value));
+        if let Some(given) = self.given(scope) {
+            return Ok(Rendered::Text(given.into_text()));
         }
-        for word in mentions {
-            let value = match word.as_str() {
-                "parameters" => Some(self.0.parameters.clone()),
-                other => scope.get(other).cloned(),
-            };
-            if let Some(value) = value {
-                context.push((word.as_str(), value));
-            }
-        }
-        if let Some(now) = scope.get(functions::NOW) {
-            context.push((functions::NOW, now.clone()));
-        }
-        let failed = |kind: ErrorKind| {
-            // The engine's own text may quote values, so only the kind of failure is told.
-            Error::config("template_failed", format!("a template failed: {kind}"))
-                .hint(format!("template: {}", self.shown()))
-        };
-        let template = scope
-            .templates
-            .environment
-            .get_template(name)
-            .map_err(|error| failed(error.kind()))?;
-        let mut output = Bounded(Vec::new());
-        match template.render_captured_to(Jinja::from_pairs(context), &mut output) {
-            Ok(_) => {}
-            Err(error) => {
-                // What Python can do with dates and formats, and we cannot, must not pass for a type
-                // mismatch, whose value is the template's text.
-                let beyond_us = error.detail().is_some_and(|text| {
-                    text.contains("plain object")
-                        || text.contains("% operator on unsupported types string")
-                });
-                let undefined = error.kind() == ErrorKind::UndefinedError
-                    || error
-                        .detail()
-                        .is_some_and(|text| text.contains("undefined"));
-                return match error.kind() {
-                    _ if undefined => Ok(Rendered::Undefined),
-                    ErrorKind::InvalidOperation if !beyond_us => Ok(Rendered::TypeMismatch),
-                    kind => Err(failed(kind)),
-                };
-            }
-        }
-        String::from_utf8(output.0)
-            .map(Rendered::Text)
-            .map_err(|_| failed(ErrorKind::WriteFailure))
+        self.engine(scope)
     }
 
     /// The template for error texts, shortened.
@@ -345,6 +323,22 @@ fn mentions(source: &str, needs: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// What [`read_literal`] makes of the text it is printed as.
+fn read_given(given: Given) -> Value {
+    match given {
+        Given::Value(value) => match value.kind() {
+            ValueKind::Bool => Value::Bool(value.is_true()),
+            ValueKind::None => Value::Null,
+            ValueKind::Number => match python::to_json(&value) {
+                Value::String(text) => read_literal(text),
+                number => number,
+            },
+            _ => read_literal(python::jinja_text(&value)),
+        },
+        Given::Text(text) => read_literal(text),
+    }
+}
+
 fn read_literal(text: String) -> Value {
     literal::read(&text).unwrap_or(Value::String(text))
 }
@@ -361,128 +355,6 @@ fn truth(value: &Value) -> bool {
         ),
         Value::Array(items) => !items.is_empty(),
         Value::Object(map) => !map.is_empty(),
-    }
-}
-
-/// Output that refuses to grow without bound.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other("too much output"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A mapping of the manifest whose keys and values are templates, or one template for all of it.
-#[derive(Debug, Clone)]
-pub enum Mapping {
-    Entries(Vec<(Template, Template)>),
-    Whole(Template),
-}
-
-impl Mapping {
-    /// The evaluated entries; values keep their literal type where `accept` agrees.
-    pub fn entries(
-        &self,
-        scope: &Scope<'_>,
-        accept: impl Fn(&Literal) -> bool,
-    ) -> Result<Map<String, Value>> {
-        match self {
-            Self::Entries(entries) => {
-                let mut map = Map::new();
-                for (key, value) in entries {
-                    let Some(value) = value.optional(scope, &accept)? else {
-                        continue;
-                    };
-                    let key = key.value_if(scope, |literal| literal.value.is_string())?;
-                    map.insert(python::text(&key), value);
-                }
-                Ok(map)
-            }
-            Self::Whole(template) => match template.value(scope)? {
-                Value::Object(map) => Ok(map.into_iter().filter(|(_, v)| !v.is_null()).collect()),
-                Value::String(text) => match serde_json::from_str(&text) {
-                    Ok(Value::Object(map)) => Ok(map),
-                    _ if text.trim().is_empty() => Ok(Map::new()),
-                    _ => Err(no_mapping()),
-                },
-                Value::Null => Ok(Map::new()),
-                _ => Err(no_mapping()),
-            },
-        }
-    }
-}
-
-fn no_mapping() -> Error {
-    Error::config(
-        "template_no_mapping",
-        "a template that stands for a mapping gives something else",
-    )
-}
-
-/// A nested structure of the manifest with templates at its leaves and keys.
-#[derive(Debug, Clone)]
-pub enum Nested {
-    Leaf(Template),
-    Fixed(Value),
-    List(Vec<Nested>),
-    Map(Vec<(Template, Nested)>),
-}
-
-impl Nested {
-    /// Compiles a JSON value of the manifest.
-    pub fn compile(value: &Value, templates: &mut Templates, parameters: &Jinja) -> Result<Self> {
-        Ok(match value {
-            Value::String(text) => Self::Leaf(templates.compile(text, parameters)?),
-            Value::Array(items) => Self::List(
-                items
-                    .iter()
-                    .map(|item| Self::compile(item, templates, parameters))
-                    .collect::<Result<_>>()?,
-            ),
-            Value::Object(map) => Self::Map(
-                map.iter()
-                    .map(|(key, item)| {
-                        Ok((
-                            templates.compile(key, parameters)?,
-                            Self::compile(item, templates, parameters)?,
-                        ))
-                    })
-                    .collect::<Result<_>>()?,
-            ),
-            other => Self::Fixed(other.clone()),
-        })
-    }
-
-    /// The evaluated value; keys with nothing in them vanish, list items with nothing become null.
-    pub fn value(&self, scope: &Scope<'_>) -> Result<Value> {
-        match self {
-            Self::Fixed(value) => Ok(value.clone()),
-            Self::Leaf(template) => Ok(template.optional(scope, |_| true)?.unwrap_or(Value::Null)),
-            Self::List(items) => items
-                .iter()
-                .map(|item| item.value(scope))
-                .collect::<Result<Vec<_>>>()
-                .map(Value::Array),
-            Self::Map(entries) => {
-                let mut map = Map::new();
-                for (key, item) in entries {
-                    let value = item.value(scope)?;
-                    if !value.is_null() {
-                        map.insert(key.text(scope)?, value);
-                    }
-                }
-                Ok(Value::Object(map))
-            }
-        }
     }
 }
 

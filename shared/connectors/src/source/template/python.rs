@@ -180,11 +180,21 @@ fn quoted(text: &str, out: &mut String) {
 
 /// `str(value)` of a template value. Undefined prints as nothing.
 pub fn jinja_text(value: &Jinja) -> String {
+    let mut out = String::new();
+    write_jinja_text(value, &mut out);
+    out
+}
+
+/// The same, behind other text.
+pub fn write_jinja_text(value: &Jinja, out: &mut String) {
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.as_str().map(str::to_owned).unwrap_or_default(),
-        ValueKind::Plain => value.to_string(),
-        _ => text(&to_json(value)),
+        ValueKind::Undefined => {}
+        ValueKind::String => out.push_str(value.as_str().unwrap_or_default()),
+        ValueKind::Plain => out.push_str(&value.to_string()),
+        _ => match to_json(value) {
+            Value::String(text) => out.push_str(&text),
+            other => write_repr(&other, out),
+        },
     }
 }
 

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -179,4 +180,142 @@ fn nested_bodies_turn_numeric_text_into_numbers_and_drop_nothing_else() {
         nested.value(&scope_of(&templates)).unwrap(),
         json!({"a": 123, "b": "00123", "d": [null, 1], "e": {"f": 5}, "g": true})
     );
+}
+
+#[test]
+fn simple_templates_need_no_engine() {
+    let mut templates = Templates::new();
+    for (source, direct) in [
+        ("{{ record['a'] }}", true),
+        ("{{ record.a.b == 'x' and not record['c'] }}", true),
+        ("a {{- config.get('a', 1) | lower }} b", true),
+        ("{{ record.a if record.a else none }}", true),
+        ("{{ record.a is defined }}", false),
+        ("{{ record.a in ['x'] }}", false),
+        ("{{ record.a ~ 'x' }}", false),
+        ("{{ now_utc() }}", false),
+        ("{{ max }}", false),
+        ("{% if record.a %}x{% endif %}", false),
+        ("{{ record.a[:2] }}", false),
+    ] {
+        let template = templates.compile(source, &Jinja::UNDEFINED).unwrap();
+        let Kind::Rendered { direct: found, .. } = &template.0.kind else {
+            panic!("{source} is no template");
+        };
+        assert_eq!(found.is_some(), direct, "{source}");
+    }
+}
+
+fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = &'static str> + Clone {
+    proptest::sample::select(texts)
+}
+
+/// Expressions that are mostly evaluated without the engine, and some that are not.
+fn simple_expression() -> impl Strategy<Value = String> {
+    let name = one_of(&["record", "record", "config", "parameters"]);
+    let field = one_of(&["a", "b", "get"]);
+    let leaf = prop_oneof![
+        (name.clone(), field.clone()).prop_map(|(name, field)| format!("{name}['{field}']")),
+        (name.clone(), one_of(&["a", "b"])).prop_map(|(name, field)| format!("{name}.{field}")),
+        (name.clone(), field.clone()).prop_map(|(name, field)| format!("{name}.get('{field}')")),
+        (name.clone(), field.clone(), 0..99)
+            .prop_map(|(name, field, default)| format!("{name}.get('{field}', {default})")),
+        name.prop_map(str::to_owned),
+        one_of(&[
+            "1", "0", "-1", "1.5", "''", "'x'", "'5'", "\"it's\"", "'\\n'", "true", "none",
+            "False", "[]", "[1, 'a']", "{}", "{'a': 1}",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(2, 8, 3, move |inner| {
+        let sign = one_of(&["==", "!=", "<", "<=", ">", ">=", "in", "~", "+"]);
+        let filter = one_of(&["lower", "upper", "trim", "length"]);
+        prop_oneof![
+            (inner.clone(), sign, inner.clone())
+                .prop_map(|(left, sign, right)| format!("{left} {sign} {right}")),
+            (inner.clone(), one_of(&["and", "or"]), inner.clone())
+                .prop_map(|(left, word, right)| format!("({left} {word} {right})")),
+            inner.clone().prop_map(|of| format!("(not {of})")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(
+                |(then, condition, other)| format!("({then} if {condition} else {other})")
+            ),
+            (inner.clone(), filter).prop_map(|(of, filter)| format!("({of}) | {filter}")),
+            (inner, field.clone()).prop_map(|(of, field)| format!("({of})['{field}']")),
+        ]
+    })
+}
+
+fn simple_template() -> impl Strategy<Value = String> {
+    let text = || prop_oneof![Just(String::new()), "[ a'\\n1-]{0,4}"];
+    let emitted = (
+        text(),
+        one_of(&["{{ ", "{{- "]),
+        simple_expression(),
+        one_of(&[" }}", " -}}"]),
+        text(),
+    )
+        .prop_map(|(before, open, expression, close, after)| {
+            format!("{before}{open}{expression}{close}{after}")
+        });
+    proptest::collection::vec(emitted, 1..3).prop_map(|parts| parts.concat())
+}
+
+fn template_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3_i64..3).prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        Just(Value::from(" x ")),
+        one_of(&[
+            "", " X y\n", "x", "'5'", "5", "1.0", "None", "[1]", "{'a': 1}", "it's", "\\'\"", "ÉÀ"
+        ])
+        .prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+            fields(inner),
+        ]
+    })
+}
+
+fn fields(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    let key = one_of(&["a", "b", "get"]).prop_map(str::to_owned);
+    proptest::collection::vec((key, value), 1..5)
+        .prop_map(|pairs| Value::Object(pairs.into_iter().collect()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Evaluated without the engine, a template gives what the engine gives.
+    #[test]
+    fn the_engine_agrees(
+        source in simple_template(),
+        records in proptest::collection::vec(fields(template_value()), 20),
+        config in fields(template_value()),
+        parameters in prop_oneof![Just(Jinja::UNDEFINED), fields(template_value()).prop_map(|value| json::of(&value))],
+    ) {
+        let mut templates = Templates::new();
+        let Ok(template) = templates.compile(&source, &parameters) else {
+            return Ok(());
+        };
+        let scope = Scope::new(&templates, &json::of(&config));
+        for record in records {
+            let scope = scope.clone().with("record", json::of(&record));
+            let Some(given) = template.given(&scope) else {
+                continue;
+            };
+            let Ok(Rendered::Text(text)) = template.engine(&scope) else {
+                panic!("the engine refuses {source}");
+            };
+            let value = read_literal(text.clone());
+            prop_assert_eq!(template.truth(&scope).unwrap(), truth(&value), "{} {}", source, record);
+            prop_assert_eq!(template.value(&scope).unwrap(), value, "{} {}", source, record);
+            prop_assert_eq!(given.into_text(), text, "{} {}", source, record);
+        }
+    }
 }
