@@ -27,13 +27,16 @@ impl RequestStore for PostgresSql {
             keys.push(request.idempotency_key.clone());
             bodies.push(request.body.to_string());
         }
+        // `limit 1` keeps the state out of the search by key: the planner would look through all that
+        // runs, for each.
         let kept = sqlx::query_scalar!(
             "insert into kept_requests as r
                 (task_id, version, refusal_count, idempotency_key, body)
             select q.id, k.version, k.refusals, k.key, k.body
             from unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[])
                 k (id, epoch, version, refusals, key, body)
-            join sync_queue q on q.id = k.id and q.lease_epoch = k.epoch and q.state = 'running'
+            cross join lateral (select * from sync_queue q where q.id = k.id limit 1) q
+            where q.lease_epoch = k.epoch and q.state = 'running'
             order by q.id
             on conflict (task_id) do update set version = excluded.version,
                 refusal_count = excluded.refusal_count, body = excluded.body,
