@@ -1,12 +1,9 @@
 //! Archives: each of their files is a body.
-//!
-//! Source: PKWARE's APPNOTE.TXT, sections 4.3 and 4.4. Archives beyond 4 GiB, of several parts, or
-//! with a password are refused: no body of that kind can come here.
 
-use std::io::Read as _;
+use std::io::{Cursor, Read};
 
-use flate2::{Crc, read::DeflateDecoder};
 use sluice_core::{Error, ErrorClass, Result};
+use zip::{ZipReadOptions, read::Config, unstable::read::ZipIterable};
 
 use super::{Decoded, Decoder};
 
@@ -14,27 +11,27 @@ use super::{Decoded, Decoder};
 const MAX_UNPACKED: u64 = 256 << 20;
 /// Files of one archive.
 const MAX_FILES: usize = 10_000;
-/// The end's record without its comment, which has at most 65,535 bytes.
-const END_BYTES: usize = 22;
 
 pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
     let mut decoded = Decoded {
         without_response: true,
         ..Decoded::default()
     };
-    let archive = Archive::new(body).ok_or_else(damaged)?;
-    if archive.files > MAX_FILES {
+    // Looks at one file after the other, so that no directory is held in memory.
+    let archive = ZipIterable::try_new(Cursor::new(body), Config::default());
+    let mut archive = archive.map_err(|_| damaged())?;
+    if archive.len() > MAX_FILES {
         return Err(too_large(&format!("holds more than {MAX_FILES} files")));
     }
+    let files = archive.files_with_cloned_reader(ZipReadOptions::new());
+    let mut files = files.map_err(|_| damaged())?;
     let mut left = MAX_UNPACKED;
-    let mut at = archive.directory;
-    for _ in 0..archive.files {
-        let (file, next) = archive.file(at).ok_or_else(damaged)?;
-        at = next;
-        if file.is_folder {
+    while let Some(file) = files.next() {
+        let file = file.map_err(|_| damaged())?;
+        if file.is_dir() {
             continue;
         }
-        let bytes = file.unpacked(left)?;
+        let bytes = unpacked(file, left)?;
         left = left.saturating_sub(bytes.len() as u64);
         let one = inner.decode(&bytes, None, None)?;
         decoded.bodies.extend(one.bodies);
@@ -45,101 +42,19 @@ pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
     Ok(decoded)
 }
 
-/// An archive by its directory, which stands at its end.
-struct Archive<'a> {
-    bytes: &'a [u8],
-    directory: usize,
-    files: usize,
-}
-
-struct File<'a> {
-    packed: &'a [u8],
-    method: u16,
-    checksum: u32,
-    is_folder: bool,
-}
-
-impl<'a> Archive<'a> {
-    fn new(bytes: &'a [u8]) -> Option<Self> {
-        let last = bytes.len().checked_sub(END_BYTES)?;
-        let first = last.saturating_sub(usize::from(u16::MAX));
-        let end = (first..=last)
-            .rev()
-            .find(|at| bytes.get(*at..*at + 4) == Some(b"PK\x05\x06"))?;
-        Some(Self {
-            bytes,
-            files: usize::from(short(bytes, end + 10)?),
-            directory: long(bytes, end + 16)?,
-        })
-    }
-
-    /// The file whose entry of the directory stands at a place, and where the next entry stands.
-    fn file(&self, at: usize) -> Option<(File<'a>, usize)> {
-        let bytes = self.bytes;
-        if bytes.get(at..at.checked_add(4)?)? != b"PK\x01\x02" {
-            return None;
-        }
-        let flags = short(bytes, at + 8)?;
-        let length = |offset: usize| short(bytes, at + offset).map(usize::from);
-        let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
-        let name_at = at + 46;
-        // Its own header has a name and extra fields too, of other lengths.
-        let local = long(bytes, at + 42)?;
-        if bytes.get(local..local.checked_add(4)?)? != b"PK\x03\x04" {
-            return None;
-        }
-        let own = usize::from(short(bytes, local + 26)?) + usize::from(short(bytes, local + 28)?);
-        let start = local + 30 + own;
-        let packed = bytes.get(start..start.checked_add(long(bytes, at + 20)?)?)?;
-        let file = File {
-            packed,
-            // Bit 0: locked by a password.
-            method: if flags & 1 == 0 {
-                short(bytes, at + 10)?
-            } else {
-                u16::MAX
-            },
-            checksum: u32::try_from(long(bytes, at + 16)?).ok()?,
-            is_folder: bytes.get(name_at..name_at + name)?.ends_with(b"/"),
-        };
-        Some((file, name_at + name + extra + comment))
-    }
-}
-
-impl File<'_> {
-    /// What the archive says about sizes may be wrong, so what comes out is counted.
-    fn unpacked(&self, most: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        match self.method {
-            0 => self.packed.take(most + 1).read_to_end(&mut bytes),
-            8 => DeflateDecoder::new(self.packed)
-                .take(most + 1)
-                .read_to_end(&mut bytes),
-            _ => return Err(damaged()),
-        }
+/// What the archive says about sizes may be wrong, so what comes out is counted. The checksum is
+/// compared at the file's end.
+fn unpacked(file: impl Read, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
         .map_err(|_| damaged())?;
-        if bytes.len() as u64 > most {
-            return Err(too_large(&format!(
-                "unpacks to more than {MAX_UNPACKED} bytes"
-            )));
-        }
-        let mut sum = Crc::new();
-        sum.update(&bytes);
-        if sum.sum() != self.checksum {
-            return Err(damaged());
-        }
-        Ok(bytes)
+    if bytes.len() as u64 > most {
+        return Err(too_large(&format!(
+            "unpacks to more than {MAX_UNPACKED} bytes"
+        )));
     }
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    let two = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_le_bytes(two.try_into().ok()?))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<usize> {
-    let four = bytes.get(at..at.checked_add(4)?)?;
-    usize::try_from(u32::from_le_bytes(four.try_into().ok()?)).ok()
+    Ok(bytes)
 }
 
 fn damaged() -> Error {
@@ -162,7 +77,7 @@ fn too_large(what: &str) -> Error {
 mod tests {
     use std::io::Write as _;
 
-    use flate2::{Compression, write::DeflateEncoder};
+    use flate2::{Compression, Crc, write::DeflateEncoder};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -249,6 +164,11 @@ mod tests {
         let mut body = packed(&[("a", b"{\"a\": 1, \"b\": \"some more text to be packed\"}")]);
         assert_eq!(code(b""), "zip_invalid");
         assert_eq!(code(&body[..body.len() - 30]), "zip_invalid");
+        // Bit 0 of an entry's flags: locked by a password.
+        let entry = body.windows(4).position(|at| at == b"PK\x01\x02").unwrap();
+        let mut locked = body.clone();
+        locked[entry + 8] |= 1;
+        assert_eq!(code(&locked), "zip_invalid");
         // A changed byte is noticed by the checksum at the latest.
         body[45] ^= 0x10;
         assert_eq!(code(&body), "zip_invalid");
