@@ -9,13 +9,13 @@ use sluice_connectors::{
     credentials::Fleet,
     http::HttpClient,
     library::Library,
+    opening::Opening,
     source::{Source, StreamInfo},
 };
 use sluice_core::{
     ConnectionId, EntityType, Error, Result,
     catalogue::{Catalogue, Connection},
 };
-use sluice_runtime::secret;
 use sluice_store::master::Route;
 use sluice_transform::{Mapper, Schemas};
 
@@ -54,23 +54,16 @@ impl SourceConnection {
         schemas: Arc<Schemas>,
         fleet: &Fleet,
     ) -> Result<Self> {
-        let spec = &connection.spec;
-        let scoped = |error: Error| error.connection(&spec.name);
-        let files = library.get(&spec.connector).map_err(scoped)?;
-        let config = secret::resolve(&spec.config).map_err(scoped)?;
-        let http = HttpClient::for_connection(connection, &config, fleet)?;
-        let source = Source::load(&files, &spec.name, config, http.clone()).map_err(scoped)?;
+        let Opening {
+            organization,
+            files,
+            config,
+            http,
+        } = Opening::new(library, catalogue, connection, fleet)?;
+        let name = &connection.spec.name;
+        let scoped = |error: Error| error.connection(name);
+        let source = Source::load(&files, name, config, http.clone()).map_err(scoped)?;
         let mapper = Mapper::load(&files).map_err(scoped)?;
-        let organization = catalogue
-            .organization_slug(connection.organization_id)
-            .ok_or_else(|| {
-                Error::config(
-                    "organization_unknown",
-                    "the connection's organization is not configured",
-                )
-                .connection(&spec.name)
-            })?
-            .to_owned();
         let routes = source
             .streams()
             .iter()

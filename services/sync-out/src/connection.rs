@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use sluice_connectors::{credentials::Fleet, http::HttpClient, library::Library, target::Target};
+use sluice_connectors::{
+    credentials::Fleet, http::HttpClient, library::Library, opening::Opening, target::Target,
+};
 use sluice_core::{
     ConnectionId, EntityType, Error, Result,
     catalogue::{Catalogue, Connection},
 };
-use sluice_runtime::secret;
 use sluice_transform::Mapper;
 
 /// One target connection, ready to be written to.
@@ -46,23 +47,16 @@ impl TargetConnection {
         connection: &Connection,
         fleet: &Fleet,
     ) -> Result<Self> {
-        let spec = &connection.spec;
-        let scoped = |error: Error| error.connection(&spec.name);
-        let files = library.get(&spec.connector).map_err(scoped)?;
-        let config = secret::resolve(&spec.config).map_err(scoped)?;
-        let http = HttpClient::for_connection(connection, &config, fleet)?;
-        let target = Target::load(&files, &spec.name, config, http.clone()).map_err(scoped)?;
+        let Opening {
+            organization,
+            files,
+            config,
+            http,
+        } = Opening::new(library, catalogue, connection, fleet)?;
+        let name = &connection.spec.name;
+        let scoped = |error: Error| error.connection(name);
+        let target = Target::load(&files, name, config, http.clone()).map_err(scoped)?;
         let mapper = Mapper::load(&files).map_err(scoped)?;
-        let organization = catalogue
-            .organization_slug(connection.organization_id)
-            .ok_or_else(|| {
-                Error::config(
-                    "organization_unknown",
-                    "the connection's organization is not configured",
-                )
-                .connection(&spec.name)
-            })?
-            .to_owned();
         let writable: Vec<_> = mapper.entities().cloned().collect();
         let receives = catalogue
             .sources()

@@ -4,6 +4,7 @@ pub mod credentials;
 pub mod http;
 pub mod library;
 pub mod limiter;
+pub mod opening;
 pub mod source;
 pub mod target;
 
