@@ -1,6 +1,6 @@
 //! Faults on demand: which call is hit by which fault.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,6 +50,9 @@ pub enum FaultKind {
     CommitThenTimeout,
     /// The work is done, the connection is reset.
     CommitThenReset,
+    /// The work is done, the answer comes `delay_ms` later (default 1,000), also to callers that
+    /// wait no longer.
+    CommitThenLate,
     /// ONE: every token issued so far is void when the call arrives.
     TokenExpiry,
     /// Yardi: the caller is refused in form `form` (1 to 3) whatever it presents.
@@ -88,6 +91,7 @@ impl FaultKind {
             Self::Oversized => "oversized",
             Self::CommitThenTimeout => "commit_then_timeout",
             Self::CommitThenReset => "commit_then_reset",
+            Self::CommitThenLate => "commit_then_late",
             Self::TokenExpiry => "token_expiry",
             Self::AuthForm => "auth_form",
             Self::LyingSuccess => "lying_success",
@@ -118,7 +122,7 @@ pub struct FaultRule {
     /// Matching calls that pass before the first is hit.
     #[serde(default)]
     pub after: u64,
-    /// Latency: how long, in milliseconds (default 1,000).
+    /// `latency`, `commit_then_late`: how long, in milliseconds (default 1,000).
     #[serde(default)]
     pub delay_ms: Option<u64>,
     /// `http_429`: seconds to wait (default 10).
@@ -133,6 +137,11 @@ pub struct FaultRule {
 }
 
 impl FaultRule {
+    /// How much later an answer comes.
+    pub(crate) fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms.unwrap_or(1_000))
+    }
+
     /// A rule that hits the next call.
     pub fn once(kind: FaultKind) -> Self {
         Self {

@@ -95,6 +95,10 @@ pub(crate) async fn afterwards(
     match rule.kind {
         FaultKind::CommitThenTimeout => hold().await,
         FaultKind::CommitThenReset => hang_up(),
+        FaultKind::CommitThenLate => {
+            tokio::time::sleep(rule.delay()).await;
+            response
+        }
         FaultKind::TruncatedBody => {
             let (parts, body) = whole(response).await;
             let half = body.slice(..body.len() / 2);

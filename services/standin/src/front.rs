@@ -1,7 +1,7 @@
 //! What happens around every call at every stand-in: arrival, limit, fault, work, ledger.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::response::Response;
 use chrono::{SecondsFormat, Utc};
@@ -111,7 +111,7 @@ impl Front {
         if let Some(rule) = &fault {
             match rule.kind {
                 FaultKind::Latency => {
-                    tokio::time::sleep(Duration::from_millis(rule.delay_ms.unwrap_or(1_000))).await;
+                    tokio::time::sleep(rule.delay()).await;
                 }
                 FaultKind::Timeout => {
                     self.write(

@@ -143,8 +143,12 @@ async fn committed_though_unanswered() {
     assert_eq!(records(&handle, "service_request").await.len(), before + 1);
 
     // A timeout holds until the caller gives up; the ledger tells whether it was done.
-    for (kind, done) in [("commit_then_timeout", true), ("timeout", false)] {
-        fault(&handle, json!({"kind": kind})).await;
+    for (kind, done) in [
+        ("commit_then_timeout", true),
+        ("timeout", false),
+        ("commit_then_late", true),
+    ] {
+        fault(&handle, json!({"kind": kind, "delay_ms": 600})).await;
         let seen = ledger(&handle).await.len();
         let hung = tokio::time::timeout(
             std::time::Duration::from_millis(300),
@@ -155,9 +159,14 @@ async fn committed_though_unanswered() {
         let entries = ledger(&handle).await;
         assert_eq!(entries.len(), seen + 1);
         assert_eq!(entries[seen]["applied"], done, "{kind}");
-        assert_eq!(entries[seen]["status"], 0);
+        let late = kind == "commit_then_late";
+        assert_eq!(entries[seen]["status"], if late { 200 } else { 0 });
     }
-    assert_eq!(records(&handle, "service_request").await.len(), before + 2);
+    assert_eq!(records(&handle, "service_request").await.len(), before + 3);
+    // Who waits gets it.
+    fault(&handle, json!({"kind": "commit_then_late", "delay_ms": 20})).await;
+    let late = raw_call(&handle, REQUESTS, operation, &inner).await;
+    assert!(late.is_some());
 
     fault(&handle, json!({"kind": "lying_success"})).await;
     let answer = raw_call(&handle, REQUESTS, operation, &inner)
@@ -167,7 +176,7 @@ async fn committed_though_unanswered() {
         (answer.status, texts(&answer.text(), "ServiceRequestId")),
         (200, vec![String::new()])
     );
-    assert_eq!(records(&handle, "service_request").await.len(), before + 2);
+    assert_eq!(records(&handle, "service_request").await.len(), before + 4);
 }
 
 #[tokio::test]

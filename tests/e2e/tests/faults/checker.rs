@@ -38,6 +38,7 @@ pub fn check(history: &History) -> Vec<Accusation> {
     }
     court.queues();
     court.contents();
+    court.deletions();
     court.accusations
 }
 
@@ -379,6 +380,22 @@ impl Court<'_> {
             .collect();
         for (place, reference, problem) in differences {
             self.accuse_record("M2", &place, &reference, problem);
+        }
+    }
+
+    /// O2, I6: what was told gone is gone everywhere, whatever came late or again.
+    fn deletions(&mut self) {
+        let excused = self.excused();
+        for (place, reference) in self.history.undeleted.clone() {
+            if !excused.contains(&(place.clone(), reference.clone())) {
+                let promise = if place == "master" { "I6" } else { "O2" };
+                self.accuse_record(
+                    promise,
+                    &place,
+                    &reference,
+                    "is there although it was deleted".to_owned(),
+                );
+            }
         }
     }
 

@@ -156,6 +156,16 @@ fn raw_records_and_payloads_are_accounted_for() {
 }
 
 #[test]
+fn what_was_deleted_is_gone() {
+    let undeleted = |place: &str| {
+        let entry = (place.to_owned(), "yardi:A".to_owned());
+        accused(|h| h.undeleted.push(entry.clone()))
+    };
+    assert_eq!(undeleted("master"), ["I6"]);
+    assert_eq!(undeleted(TARGET), ["O2"]);
+}
+
+#[test]
 fn versions_are_gapless_and_each_is_a_change() {
     assert_eq!(accused(|h| h.versions.truncate(1)), ["M1"]);
     assert_eq!(accused(|h| h.masters[0].hash = "h9".into()), ["M1"]);

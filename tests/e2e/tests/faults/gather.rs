@@ -34,6 +34,7 @@ impl World {
             history.vendors.insert(vendor.name().to_owned(), known);
         }
         history.differences = self.differences().await;
+        history.undeleted = self.undeleted().await;
         history
     }
 
@@ -206,6 +207,37 @@ impl World {
             overlapping_writes: number("overlapping_writes"),
             limit_violations: number("limit_violations"),
         }
+    }
+
+    /// Deleted records that somebody holds all the same.
+    async fn undeleted(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let one = self.control(world::Vendor::One).records("location").await;
+        let lessen360 = self.control(world::Vendor::Lessen360);
+        let lessen360 = lessen360.records("property").await;
+        for code in &self.gone {
+            let reference = format!("{}:{code}", world::Vendor::Yardi.name());
+            let alive = format!(
+                "select count(*) from sync_master_data where source_id = '{code}' and not deleted"
+            );
+            // Both keep their records and make them inactive.
+            let one_has = one
+                .iter()
+                .any(|record| record["locationNumber"] == *reference && record["status"] != 0);
+            let lessen360_has = lessen360
+                .iter()
+                .any(|record| record["externalId"] == *reference && record["status"] != "INACTIVE");
+            for (place, there) in [
+                ("master", self.sql.number(&alive).await > 0),
+                (world::Vendor::One.name(), one_has),
+                (world::Vendor::Lessen360.name(), lessen360_has),
+            ] {
+                if there {
+                    found.push((place.to_owned(), reference.clone()));
+                }
+            }
+        }
+        found
     }
 
     /// What differs between source, master data and targets.

@@ -152,6 +152,8 @@ pub struct History {
     pub poisoned: Vec<String>,
     /// Codes of the properties that webhooks told of, whether or not they were answered.
     pub hooks: Vec<String>,
+    /// Place and reference of records that a webhook told gone, and that are there.
+    pub undeleted: Vec<(String, String)>,
     /// Place, reference and problem, from comparing contents.
     pub differences: Vec<(String, String, String)>,
 }

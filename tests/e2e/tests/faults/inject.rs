@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     schedule::Fault,
-    webhook,
+    webhook::Hook,
     world::{Backend, PATIENCE, Vendor, World, pause},
 };
 
@@ -79,11 +79,27 @@ impl World {
                 self.command(&["dlq", "replay", "--class", "validation", "--yes"])
                     .await;
             }
+            Fault::Deletion => self.delete_hooked().await,
             Fault::Cut { link } => self.proxy(*link).cut(),
             Fault::Vendor { vendor, rule } => {
                 self.control(*vendor).fault(rule.clone()).await;
             }
         }
+    }
+
+    /// Tells of a record, and once it is known, that it is gone; its sender delivers that again at the
+    /// end.
+    async fn delete_hooked(&mut self) {
+        let code = self.next_hook();
+        let hook = Hook::new(&code);
+        let heard = async |world: &Self| hook.send(world).await;
+        self.until("a webhook is taken", heard).await;
+        let known = format!("select count(*) from sync_master_data where source_id = '{code}'");
+        let known = async |world: &Self| world.sql.number(&known).await == 1;
+        self.until("a webhook's record is known", known).await;
+        self.gone.push(code.clone());
+        // Whether or not it is heard.
+        Hook::gone(&code).send(self).await;
     }
 
     fn end_and_start(&mut self, server: &str, signal: &str) {
@@ -203,7 +219,7 @@ impl World {
             );
             if point == Point::ApiKept {
                 let code = self.next_hook();
-                webhook::send(self, &code).await;
+                Hook::new(&code).send(self).await;
             }
             if self.is_quiet().await {
                 self.lead_to(point).await;
@@ -236,7 +252,7 @@ impl World {
             // Webhooks are taken in by recovery.
             Point::SyncInRecovering => {
                 let code = self.next_hook();
-                webhook::send(self, &code).await;
+                Hook::new(&code).send(self).await;
                 return;
             }
             Point::SyncOutLookedUp => {

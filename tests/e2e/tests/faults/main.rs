@@ -18,6 +18,7 @@ mod world;
 use harness::Setup;
 use settings::Settings;
 use sluice_testkit::wait_until;
+use webhook::Hook;
 use world::{Backend, PATIENCE, TARGET_LIMIT, World};
 
 /// One seed: a full sync, all faults, a last look at the source, then the checker.
@@ -53,9 +54,10 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
     world.clear_faults().await;
     world.until_poison_is_dead().await;
     world.poison(None).await;
-    for code in world.hooks.clone() {
-        // A sender delivers until it is heard.
-        wait_until(PATIENCE, || webhook::send(&world, &code)).await;
+    let told = world.hooks.iter().map(|code| Hook::new(code));
+    for hook in told.chain(world.gone.iter().map(|code| Hook::gone(code))) {
+        // A sender delivers until it is heard; what arrived before changes nothing any more.
+        wait_until(PATIENCE, || hook.send(&world)).await;
     }
     wait_for_rest(&world).await;
     // What the last run of the schedule was too early for.

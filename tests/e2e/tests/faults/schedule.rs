@@ -54,6 +54,8 @@ pub enum Fault {
     Poison,
     /// What targets refused is replayed, with faults behind it.
     Replay,
+    /// A record that a webhook told of is told gone by another one.
+    Deletion,
     /// A stand-in misbehaves.
     Vendor {
         vendor: Vendor,
@@ -102,7 +104,12 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
         deck.shuffle(random);
         deck.truncate(deck.len() / 2);
     }
-    deck.extend([Fault::Poison, Fault::Replay]);
+    deck.extend([
+        Fault::Poison,
+        Fault::Replay,
+        Fault::Deletion,
+        Fault::Deletion,
+    ]);
     let mut links = vec![
         Link::Vendor(Vendor::Yardi),
         Link::Vendor(Vendor::One),
@@ -178,6 +185,7 @@ fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<Fault> {
         for kind in [
             "commit_then_reset",
             "commit_then_timeout",
+            "commit_then_late",
             "lying_success",
             "timeout",
             "truncated_body",
@@ -189,10 +197,15 @@ fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<Fault> {
                 // An outage of some seconds.
                 "http_503" => random.random_range(4..12),
                 // Each costs a call's longest wait.
-                "commit_then_timeout" | "timeout" => 1,
+                "commit_then_timeout" | "commit_then_late" | "timeout" => 1,
                 _ => random.random_range(1..4),
             };
-            add(vendor, json!({ "kind": kind, "count": count }));
+            // Later than callers wait, before and after their leases end.
+            let delay = random.random_range(4_200..6_500);
+            add(
+                vendor,
+                json!({ "kind": kind, "count": count, "delay_ms": delay }),
+            );
         }
         let storm = random.random_range(4..12);
         let rule = json!({ "kind": "http_429", "count": storm, "retry_after": 1 });

@@ -1,6 +1,7 @@
 //! A running system whose every part can be broken: services as processes, servers of its own,
 //! stand-ins, and a network between them.
 
+mod connectors;
 mod vendors;
 mod waiting;
 
@@ -37,6 +38,7 @@ impl Backend {
                 "sync-in",
                 "sync-out",
                 "sync-out",
+                "orchestrator",
                 "orchestrator",
                 "api",
             ],
@@ -79,6 +81,8 @@ pub struct World {
     pub poisoned: Vec<String>,
     /// Codes of the properties that webhooks told of.
     pub hooks: Vec<String>,
+    /// Those of them that other webhooks told gone.
+    pub gone: Vec<String>,
     pub http: reqwest::Client,
     // Last: processes write into it until they are gone.
     folder: TempDir,
@@ -115,6 +119,9 @@ impl World {
                 (None, Sql::sqlite(&file))
             }
         };
+        let connectors = folder.path().join("connectors");
+        connectors::write(&connectors);
+        places.connectors = Some(connectors);
         write(&folder.path().join("sluice.toml"), &setup, &places);
         let mut world = Self {
             backend,
@@ -127,6 +134,7 @@ impl World {
             poison: None,
             poisoned: Vec::new(),
             hooks: Vec::new(),
+            gone: Vec::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             folder,
         };

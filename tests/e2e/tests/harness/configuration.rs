@@ -1,6 +1,6 @@
 //! The settings of a system under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sluice_standin::{Kind, Options};
@@ -16,6 +16,8 @@ pub struct Places {
     pub yardi: String,
     pub one: String,
     pub lessen360: String,
+    /// Connectors that override what is shipped.
+    pub connectors: Option<PathBuf>,
 }
 
 /// Writes the settings file.
@@ -35,6 +37,11 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
             "breaker": { "first_wait": "1s", "longest_wait": "4s" },
         })
     };
+    // Shorter than the lease, as every configuration must have it.
+    let mut connectors = json!({ "timeout": "4s" });
+    if let Some(folder) = &places.connectors {
+        connectors["dir"] = json!(folder);
+    }
     let configuration = json!({
         "store": { "raw": places.raw, "master": places.master, "broker": places.broker,
             "credential_keys": "env:E2E_CREDENTIAL_KEY" },
@@ -44,8 +51,7 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
             "grace": "20s", "lease": setup.lease,
             "orchestrator": { "interval": "100ms", "rescue_interval": "500ms" },
         },
-        // Shorter than the lease, as every configuration must have it.
-        "connectors": { "timeout": "4s" },
+        "connectors": connectors,
         "api_tokens": [{
             "name": "test", "organization": ORGANIZATION, "role": "operator",
             "token": "env:E2E_API_TOKEN",

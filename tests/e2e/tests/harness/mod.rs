@@ -140,6 +140,7 @@ impl System {
             yardi: self.yardi.url(),
             one: self.one.url(),
             lessen360: self.lessen360.url(),
+            connectors: None,
         };
         write(&self.configuration(), setup, &places);
     }
