@@ -92,6 +92,7 @@ fn grouped(batch: &[Partition]) -> Partition {
     Partition {
         values: lists(keys, batch, |one| &one.values),
         extra: lists(extra.into_iter(), batch, |one| &one.extra),
+        page: None,
     }
 }
 
@@ -118,6 +119,7 @@ mod tests {
         Partition {
             values: values.as_object().unwrap().clone(),
             extra: extra.as_object().unwrap().clone(),
+            page: None,
         }
     }
 

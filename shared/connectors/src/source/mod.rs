@@ -238,7 +238,7 @@ impl Source {
         Ok(())
     }
 
-    /// The slices to read, each self-contained JSON: `{partition, extra, cursor, record}`.
+    /// The slices to read, each self-contained JSON: `{partition, extra, page, cursor, record}`.
     /// Parents of the stream are read for this.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
 
 use super::{
+    extract,
     group::Group,
     manifest::{Component, falsy},
     record::Record,
@@ -53,6 +54,8 @@ pub struct Parent {
     pub field: Template,
     option: Option<RequestOption>,
     extra_fields: Vec<Vec<String>>,
+    /// Where a record of the parent holds the first page of its children.
+    first_page: Option<Vec<Template>>,
     /// The parent is read from its own state on, when the caller keeps that.
     pub incremental: bool,
 }
@@ -62,6 +65,8 @@ pub struct Parent {
 pub struct Partition {
     pub values: Map<String, Value>,
     pub extra: Map<String, Value>,
+    /// The JSON of its first page, if that came with its parent.
+    pub page: Option<String>,
 }
 
 impl Router {
@@ -113,6 +118,14 @@ impl Router {
             Self::Substream(parents) => parents.iter().map(|parent| &*parent.stream).collect(),
             Self::Product(routers) => routers.iter().flat_map(Self::parents).collect(),
             Self::Group(group) => group.inner.parents(),
+        }
+    }
+
+    /// Whether first pages come with the parents. They do not where routers are combined.
+    pub fn gives_pages(&self) -> bool {
+        match self {
+            Self::Substream(parents) => parents.iter().any(|parent| parent.first_page.is_some()),
+            Self::None | Self::List(_) | Self::Product(_) | Self::Group(_) => false,
         }
     }
 
@@ -196,7 +209,7 @@ impl ListRouter {
             .into_iter()
             .map(|value| Partition {
                 values: Map::from_iter([(field.clone(), value)]),
-                extra: Map::new(),
+                ..Partition::default()
             })
             .collect())
     }
@@ -205,9 +218,12 @@ impl ListRouter {
 impl Parent {
     fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
         component.without_class()?;
-        if component.kind() != "ParentStreamConfig" || component.get("lazy_read_pointer").is_some()
-        {
+        if component.kind() != "ParentStreamConfig" {
             return Err(component.unsupported());
+        }
+        let first_page = component.template_list("lazy_read_pointer", templates)?;
+        if first_page.iter().any(|part| part.source().contains('*')) {
+            return Err(component.invalid("lazy_read_pointer", "must have no wildcards"));
         }
         let key = component
             .text("parent_key")
@@ -232,6 +248,7 @@ impl Parent {
                 .ok_or_else(|| component.invalid("partition_field", "is missing"))?,
             option: option(component, templates)?,
             extra_fields: paths,
+            first_page: (!first_page.is_empty()).then_some(first_page),
             incremental: component.flag("incremental_dependency"),
         })
     }
@@ -257,7 +274,25 @@ impl Parent {
                 (path.join("."), value)
             })
             .collect();
-        Ok(Some(Partition { values, extra }))
+        Ok(Some(Partition {
+            values,
+            extra,
+            page: self.page(record, scope)?,
+        }))
+    }
+
+    /// The JSON of the first page that a parent's record holds; an empty list when it holds none.
+    fn page(&self, record: &Record, scope: &Scope<'_>) -> Result<Option<String>> {
+        let Some(path) = &self.first_page else {
+            return Ok(None);
+        };
+        let parts = path.iter().map(|part| part.text(scope));
+        let path = parts.collect::<Result<Vec<_>>>()?;
+        let page = path.split_first().and_then(|(first, rest)| {
+            let field = record.get(first)?;
+            extract::first(&field, rest).map(Value::to_string)
+        });
+        Ok(Some(page.unwrap_or_else(|| "[]".to_owned())))
     }
 }
 

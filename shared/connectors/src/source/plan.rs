@@ -87,6 +87,8 @@ impl Source {
             let mut slice = Slice {
                 partition: partition.values,
                 extra: partition.extra,
+                // With a state only what is new is wanted, which the system knows.
+                page: partition.page.filter(|_| wanted.known.is_empty()),
                 cursor: None,
                 first: stream.is_first,
                 record: None,
@@ -251,17 +253,26 @@ impl Source {
     }
 }
 
+/// Bytes of first pages that come with parents and are kept; the others are asked for.
+const MAX_PAGES: usize = 16 << 20;
+
 /// Partitions taken from parents.
 #[derive(Default)]
 struct Found {
     partitions: Vec<Partition>,
     seen: HashSet<String>,
+    /// Bytes of their first pages.
+    pages: usize,
     /// Those that were seen before are wanted too.
     repeated: bool,
 }
 
 impl Found {
-    fn add(&mut self, partition: Partition) -> Result<()> {
+    fn add(&mut self, mut partition: Partition) -> Result<()> {
+        self.pages += partition.page.as_ref().map_or(0, String::len);
+        if self.pages > MAX_PAGES {
+            partition.page = None;
+        }
         let key = fingerprint::canonical_json(&partition.values.clone().into());
         if self.seen.insert(key) || self.repeated {
             self.partitions.push(partition);
@@ -270,5 +281,30 @@ impl Found {
             return Err(too_many());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// I4: what comes with the parents does not fill the memory.
+    #[test]
+    fn first_pages_are_kept_within_a_bound() {
+        let mut found = Found::default();
+        for id in 0..3 {
+            let values = Map::from_iter([("id".to_owned(), json!(id))]);
+            let page = Some("x".repeat(MAX_PAGES / 2));
+            let partition = Partition {
+                values,
+                page,
+                ..Partition::default()
+            };
+            found.add(partition).unwrap();
+        }
+        let kept = found.partitions.iter().map(|one| one.page.is_some());
+        assert_eq!(kept.collect::<Vec<_>>(), [true, true, false]);
     }
 }

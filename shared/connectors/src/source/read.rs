@@ -22,7 +22,7 @@ use super::{
     stream::Stream,
     template::{Scope, json},
 };
-use crate::http::{HeaderMap, Response, header::CONTENT_TYPE};
+use crate::http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 
 /// A page that was asked for.
 struct Asked<'a> {
@@ -132,9 +132,19 @@ impl Source {
         let scope = self
             .slice_scope(slice, &interval)
             .with("next_page_token", token);
-        let fetched = self
-            .fetch(stream, slice, asked.as_ref(), &position, &scope, form)
-            .await?;
+        let records_at = stream.selector.extractor.segments(&scope)?;
+        let records = extract::is_plain(&records_at).then_some(Place {
+            path: &records_at,
+            as_text: form == Form::Rows && !stream.selector.takes_apart(),
+        });
+        let fetched = match slice.first_page(progress) {
+            Some(page) => given(stream, page, records),
+            None => {
+                let window = asked.as_ref();
+                self.fetch(stream, slice, window, &position, &scope, records)
+                    .await?
+            }
+        };
         Ok(Asked {
             window,
             position,
@@ -312,7 +322,7 @@ impl Source {
         window: Option<&Window>,
         position: &Position,
         scope: &Scope<'_>,
-        form: Form,
+        records: Option<Place<'_>>,
     ) -> Result<Fetched> {
         let (mut injections, path) = stream.paginator.injections(position, scope)?;
         if position.token.is_null() || !stream.drop_slice_options_on_pages {
@@ -321,11 +331,6 @@ impl Source {
                 injections.extend(cursor.injections(window, scope)?);
             }
         }
-        let records_at = stream.selector.extractor.segments(scope)?;
-        let records = extract::is_plain(&records_at).then_some(Place {
-            path: &records_at,
-            as_text: form == Form::Rows && !stream.selector.takes_apart(),
-        });
         let call = Call {
             requester: &stream.requester,
             decoder: &stream.decoder,
@@ -335,6 +340,20 @@ impl Source {
             cached: stream.cached,
         };
         self.exchange(&call, scope).await
+    }
+}
+
+/// A page that needs no call: it came with its parent.
+fn given(stream: &Stream, page: &str, records: Option<Place<'_>>) -> Fetched {
+    Fetched {
+        decoded: stream.decoder.decode(page.as_bytes(), None, records),
+        response: Response {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::copy_from_slice(page.as_bytes()),
+        },
+        calls: 0,
+        restart: false,
     }
 }
 

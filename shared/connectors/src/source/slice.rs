@@ -22,6 +22,9 @@ pub struct Slice {
     /// It is of the stream that is read while there is no state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
+    /// The JSON of its first page, if that came with its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// Only this record is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -47,12 +50,19 @@ impl Slice {
         Partition {
             values: self.partition.clone(),
             extra: self.extra.clone(),
+            page: None,
         }
     }
 
     /// Canonical JSON of the partition, the key of its state.
     pub fn partition_key(&self) -> String {
         fingerprint::canonical_json(&Value::Object(self.partition.clone()))
+    }
+
+    /// The first page, while nothing was read and unless it is to be read again.
+    pub fn first_page(&self, progress: &Progress) -> Option<&str> {
+        let begun = progress.page.is_some() || !is_untouched(&progress.runs);
+        self.page.as_deref().filter(|_| !begun)
     }
 
     /// The whole range as one window.

@@ -99,6 +99,18 @@ impl Stream {
                 "an IncrementingCountCursor cannot go with a partition_router",
             ));
         }
+        let decoder = decoder(&retriever)?;
+        if router.gives_pages() {
+            // As in the reference runtime: a page that came with its parent is JSON, and all there
+            // is of the partition.
+            let stepped = cursor.as_ref().is_some_and(Cursor::has_steps);
+            if stepped || !matches!(decoder, Decoder::Json) {
+                return Err(component.invalid(
+                    "retriever.partition_router",
+                    "`lazy_read_pointer` goes with a JsonDecoder and without `step`",
+                ));
+            }
+        }
         let paginator = match retriever.child("paginator")? {
             Some(paginator) => Paginator::build(Some(&paginator), templates)?,
             None => Paginator::build(None, templates)?,
@@ -134,7 +146,7 @@ impl Stream {
                 .map(EntityType::from),
             cached: requester.use_cache == Some(true),
             requester,
-            decoder: decoder(&retriever)?,
+            decoder,
             selector,
             paginator,
             restart: Restart::build(&retriever)?,

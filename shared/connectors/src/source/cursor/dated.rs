@@ -66,6 +66,10 @@ impl Dated {
         })
     }
 
+    pub(super) fn has_steps(&self) -> bool {
+        self.step.is_some()
+    }
+
     /// Where reading starts and ends, if there is anything to read. The lookback and `earlier` are
     /// taken off the state, never below the configured start.
     pub(super) fn ends(

@@ -135,6 +135,11 @@ impl Cursor {
         matches!(self.scale, Scale::Time(_))
     }
 
+    /// Whether a range may be read in more than one window.
+    pub fn has_steps(&self) -> bool {
+        matches!(&self.scale, Scale::Time(dated) if dated.has_steps())
+    }
+
     /// The range to read; `None` when there is nothing to read. `since` wins over the state, the
     /// state over the configured start.
     pub fn range(&self, scope: &Scope<'_>, from: Origin<'_>) -> Result<Option<Range>> {
