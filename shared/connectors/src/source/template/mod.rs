@@ -285,13 +285,16 @@ impl Template {
 
     /// What the engine would give, when it is not needed for that.
     fn given(&self, scope: &Scope<'_>) -> Option<Given> {
-        let Kind::Rendered { direct, .. } = &self.0.kind else {
+        let Kind::Rendered { direct, needs, .. } = &self.0.kind else {
             return None;
         };
-        direct.as_ref()?.given(&|name| match name {
+        let value = |name: &str| match name {
             "parameters" => Some(&self.0.parameters),
             other => scope.get(other),
-        })
+        };
+        // An unknown name is told, also where it would not be looked at.
+        let known = needs.iter().all(|need| value(need).is_some());
+        direct.as_ref().filter(|_| known)?.given(&value)
     }
 
     fn render(&self, scope: &Scope<'_>) -> Result<Rendered> {

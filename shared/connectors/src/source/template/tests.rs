@@ -95,10 +95,13 @@ fn undefined_of_undefined_is_an_error_in_text_and_false_in_conditions() {
         "template_undefined"
     );
     assert!(!truth_of("{{ config['a']['b'] == 1 }}"));
-    assert_eq!(
-        value("{{ nobody }}").unwrap_err().code(),
-        "template_name_unknown"
-    );
+    for source in ["{{ nobody }}", "{{ config.name or nobody }}"] {
+        assert_eq!(
+            value(source).unwrap_err().code(),
+            "template_name_unknown",
+            "{source}"
+        );
+    }
 }
 
 #[test]
