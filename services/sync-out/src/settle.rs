@@ -181,11 +181,13 @@ pub(crate) async fn run(
         batch.push(first);
         let until = Instant::now() + context.settings.linger;
         while batch.len() < BATCH {
+            // Nothing is lost by waiting for more while nobody could write it.
+            let busy = writes.len() >= WRITES;
             let room = BATCH - batch.len();
-            let more = outcomes.recv_many(&mut batch, room);
-            match tokio::time::timeout_at(until, more).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
+            tokio::select! {
+                _ = writes.join_next(), if busy => {}
+                received = outcomes.recv_many(&mut batch, room) => if received == 0 { break },
+                () = tokio::time::sleep_until(until), if !busy => break,
             }
         }
         while writes.len() >= WRITES {

@@ -18,14 +18,24 @@ const REPLICAS: usize = 3;
 /// One target's limit: calls in any window of so many seconds.
 type Limit = (usize, i64);
 
+/// Held by the test that measures.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// 60 a minute and 30 a minute at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_keep_limits_per_minute_and_use_them() {
     measure(100, [(60, 60), (30, 60)], 4).await;
 }
 
+/// 50 a second at both: a window in which a late wake-up or a slow way there counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_keep_limits_per_second_and_use_them() {
+    measure(20, [(50, 1), (50, 1)], 120).await;
+}
+
 /// Runs under backlog for so many seconds, then looks into the stand-ins' ledgers.
 async fn measure(seconds: u64, limits: [Limit; 2], records_per_second: u64) {
+    let _alone = ALONE.lock().await;
     let seconds = std::env::var("SLUICE_RATE_SECONDS")
         .ok()
         .and_then(|seconds| seconds.parse().ok())
