@@ -186,11 +186,17 @@ pub(super) async fn revive(connection: &mut PgConnection, masters: &[i64]) -> Re
     if masters.is_empty() {
         return Ok(());
     }
+    // `offset 0` keeps the state out of the search: the planner would look through all that is
+    // pending.
     sqlx::query!(
         "update dead_letters d set state = 'replaying', note = 'a newer version is on its way'
-        from sync_queue q
-        where q.kind = 'push' and q.master_data_id = any($1::bigint[]) and q.state = 'pending'
-            and d.task_id = q.id and d.state = 'open'",
+        from unnest($1::bigint[]) k (id)
+        cross join lateral (
+            select q.id, q.state from sync_queue q
+            where q.kind = 'push' and q.master_data_id = k.id
+            offset 0
+        ) q
+        where q.state = 'pending' and d.task_id = q.id and d.state = 'open'",
         masters,
     )
     .execute(connection)

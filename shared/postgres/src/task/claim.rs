@@ -32,17 +32,23 @@ async fn claim_once(
     claim: &Claim,
 ) -> Result<Claimed<PushTask>, Failure> {
     let ids: Vec<i64> = claim.ids.iter().map(|id| id.0).collect();
+    // Found by id only, looked at afterwards: with more to search by, the planner would take an
+    // index of all pushes while it thinks them few.
     let rows = sqlx::query!(
-        r#"with free as materialized (
-            select id, coalesce(delivered_version >= wanted_version, false) as delivered,
+        r#"with named as materialized (
+            select id, kind, state, lease_until, crash_count as crashed,
+                coalesce(delivered_version >= wanted_version, false) as delivered,
                 (state = 'running')::int as crashes
             from sync_queue
-            where id = any($1::bigint[]) and kind = 'push'
-                and ((state in ('pending', 'staged') and (crash_count = 0 or $4))
-                    or (state = 'running' and lease_until < clock_timestamp()
-                        and crash_count = 0 and $4))
+            where id = any($1::bigint[])
             order by master_data_id, connection_id
             for no key update
+        ), free as (
+            select id, delivered, crashes from named
+            where kind = 'push'
+                and ((state in ('pending', 'staged') and (crashed = 0 or $4))
+                    or (state = 'running' and lease_until < clock_timestamp()
+                        and crashed = 0 and $4))
         )
         update sync_queue q
         set state = case when delivered then 'completed' else 'running' end,

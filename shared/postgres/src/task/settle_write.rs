@@ -151,17 +151,17 @@ pub(super) async fn release_children(
     if masters.is_empty() {
         return Ok(());
     }
+    // The state is looked at last: by its index the planner would look through all that waits.
     sqlx::query!(
-        "with free as materialized (
-            select q.id
+        "with children as materialized (
+            select q.id, q.state
             from unnest($1::bigint[], $2::bigint[], $3::text[]) k (master_id, connection_id, key)
             join links l on l.master_data_id = k.master_id and l.connection_id = k.connection_id
                 and l.external_id is not null
             join sync_queue q on q.connection_id = k.connection_id and q.blocked_on = k.key
-            where q.state = 'waiting'
             for no key update of q skip locked
         ), numbered as (
-            select id, row_number() over () as place from free
+            select id, row_number() over () as place from children where state = 'waiting'
         )
         update sync_queue q
         set state = 'pending', blocked_on = null, change_sequence = next_change(524288 + n.place),

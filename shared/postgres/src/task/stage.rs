@@ -81,12 +81,12 @@ pub(crate) async fn unstage(pool: &Pool, ids: &[TaskId]) -> Result<u64> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let done = sqlx::query!(
         "with t as (
-            select id from sync_queue where id = any($1::bigint[]) and state = 'staged'
+            select id, state from sync_queue where id = any($1::bigint[])
             order by master_data_id, connection_id, id for no key update
         )
         update sync_queue q
         set state = 'pending', staged_date = null, modified_date = clock_timestamp()
-        from t where q.id = t.id",
+        from t where q.id = t.id and t.state = 'staged'",
         &ids,
     )
     .execute(pool)
