@@ -89,6 +89,8 @@ impl PostgresSql {
                 ("enable_hashjoin", "off"),
                 ("enable_mergejoin", "off"),
                 ("enable_material", "off"),
+                // Nor how many it would read before it sorts them, instead of the first by an index.
+                ("enable_bitmapscan", "off"),
                 // Where only a whole table will do, the setting above makes the costs look huge.
                 ("jit", "off"),
             ])

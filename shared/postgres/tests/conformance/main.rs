@@ -1,5 +1,7 @@
 //! PostgreSQL behind the two SQL contracts: every case of the suites, each in a database of its own.
 
+mod by_key;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,9 +23,9 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    async fn connect(&self) -> PostgresSql {
+    async fn connect(&self, max_connections: u32) -> PostgresSql {
         let settings = PoolSettings {
-            max_connections: 4,
+            max_connections,
             ..PoolSettings::default()
         };
         PostgresSql::connect(self.database.url(), settings)
@@ -35,16 +37,16 @@ impl Fixture {
 #[async_trait]
 impl SqlFixture for Fixture {
     async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
-        let store = Arc::new(self.connect().await);
+        let store = Arc::new(self.connect(4).await);
         (store.clone(), store)
     }
 
     async fn open_fleet(&self) -> Arc<dyn FleetStore> {
-        Arc::new(self.connect().await)
+        Arc::new(self.connect(4).await)
     }
 
     async fn open_credentials(&self) -> Arc<dyn CredentialStore> {
-        Arc::new(self.connect().await)
+        Arc::new(self.connect(4).await)
     }
 
     async fn execute(&self, sql: &'static str) -> u64 {
