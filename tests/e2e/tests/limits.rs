@@ -8,8 +8,8 @@ mod harness;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use chrono::{DateTime, Utc};
-use harness::{Process, Setup, System};
-use serde_json::{Value, json};
+use harness::{Process, Setup, System, copy_folder};
+use serde_json::json;
 use sluice_standin::Handle;
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -129,21 +129,10 @@ fn check(
 
 /// When each call came, by the stand-in's ledger.
 async fn arrivals(system: &System, standin: &Handle) -> Vec<DateTime<Utc>> {
-    let url = format!("{}/_control/ledger?limit=1000000", standin.url());
-    let answer: Value = system
-        .http
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    let mut times: Vec<_> = answer["entries"]
-        .as_array()
-        .unwrap()
+    let calls = system.ledger(standin).await;
+    let mut times: Vec<_> = calls
         .iter()
-        .map(|entry| entry["arrived"].as_str().unwrap().parse().unwrap())
+        .map(|call| call["arrived"].as_str().unwrap().parse().unwrap())
         .collect();
     times.sort_unstable();
     times
@@ -153,7 +142,7 @@ async fn arrivals(system: &System, standin: &Handle) -> Vec<DateTime<Utc>> {
 fn send_each_record_alone(configuration: &Path, folder: &Path) {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/connectors/systems");
     let connectors = folder.join("connectors");
-    copy(&shipped, &connectors);
+    copy_folder(&shipped, &connectors);
     let operations = connectors.join("one/operations.yaml");
     let text = std::fs::read_to_string(&operations).unwrap();
     assert!(text.contains("batch_size: 25"));
@@ -167,17 +156,4 @@ fn send_each_record_alone(configuration: &Path, folder: &Path) {
         .unwrap();
     section.insert("dir".to_owned(), connectors.display().to_string().into());
     std::fs::write(configuration, toml::to_string(&settings).unwrap()).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

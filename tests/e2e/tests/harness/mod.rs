@@ -8,7 +8,12 @@ mod control;
 pub mod process;
 mod servers;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use serde_json::Value;
@@ -324,6 +329,20 @@ fn is_over(state: &str) -> bool {
 pub async fn serve(options: Options) -> Handle {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     sluice_standin::serve(options, listener).unwrap()
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub fn install_tls() {
