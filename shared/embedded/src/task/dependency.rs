@@ -127,6 +127,8 @@ pub(super) async fn look(sql: &EmbeddedSql, look: &BlockedLook) -> Result<Blocke
 
 /// Those whose chain of parents leads back to them.
 async fn cycles(connection: &mut SqliteConnection, page: &str) -> Result<Vec<i64>> {
+    // `cross join` keeps the order: SQLite would look through all records of the source, and take
+    // apart the parents after that.
     let rows = sqlx::query!(
         r#"with recursive chain (start, id, hops) as (
             select value, value, 0 from json_each(?1)
@@ -136,8 +138,8 @@ async fn cycles(connection: &mut SqliteConnection, page: &str) -> Result<Vec<i64
             join sync_queue q on q.id = chain.id
             join sync_master_data m on m.id = q.master_data_id
             join connections c on c.id = m.source_connection_id
-            join json_each(m.parents) p
-            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
+            cross join json_each(m.parents) p
+            cross join sync_master_data pm on pm.source_connection_id = m.source_connection_id
                 and pm.entity_type = p.value ->> 'entity_type'
                 and pm.source_id = p.value ->> 'source_id'
             join sync_queue push on push.kind = 'push' and push.master_data_id = pm.id

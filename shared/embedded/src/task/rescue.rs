@@ -41,13 +41,15 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     .execute(&mut *tx)
     .await
     .map_err(failed)?;
+    // `cross join` keeps the order: SQLite would look through all records of the source, and take
+    // apart the parents after that.
     let unblocked = sqlx::query!(
         "update sync_queue set state = 'pending', blocked_on = null, modified_date = ?1
         where id in (
             select q.id from sync_queue q
             join sync_master_data m on m.id = q.master_data_id
-            join json_each(m.parents) p
-            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
+            cross join json_each(m.parents) p
+            cross join sync_master_data pm on pm.source_connection_id = m.source_connection_id
                 and pm.entity_type = p.value ->> 'entity_type'
                 and pm.source_id = p.value ->> 'source_id'
             join links l on l.master_data_id = pm.id and l.connection_id = q.connection_id
