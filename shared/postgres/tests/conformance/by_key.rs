@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_core::task::PushAction;
 use sluice_store::{
-    MasterStore,
-    conformance::sql::{LONG, SqlFixture, World, delivered, ids, location, request, settlement},
+    conformance::sql::{
+        LOCATION, LONG, SqlFixture, World, delivered, ids, location, request, settlement,
+    },
     request::KeptRequest,
     task::{Lease, PushSettlement, PushTask},
 };
@@ -31,20 +32,25 @@ async fn counted(fixture: &Fixture) -> (i64, i64) {
     (scans.await, reads.await)
 }
 
-/// Carries out one transaction and says how much the server read for it. A connection tells what it
-/// did at the end of a later statement.
-async fn reads<T>(
-    fixture: &Fixture,
-    store: &dyn MasterStore,
-    work: impl Future<Output = T>,
-) -> (i64, T) {
-    let (scans, before) = counted(fixture).await;
-    let outcome = work.await;
+/// Until the server has counted what the store's one connection did: it tells so at the end of a
+/// later statement, everything at once.
+async fn until_told(fixture: &Fixture, w: &World, scans: i64) {
     wait_until(Duration::from_secs(30), || async {
-        store.ping().await.unwrap();
+        w.master.ping().await.unwrap();
         counted(fixture).await.0 > scans
     })
     .await;
+}
+
+/// Carries out one transaction and says how much the server read for it.
+async fn reads<T>(fixture: &Fixture, w: &World, work: impl Future<Output = T>) -> (i64, T) {
+    // What came before is told by the time that this small one is.
+    let (scans, _) = counted(fixture).await;
+    w.history(LOCATION, "first").await;
+    until_told(fixture, w, scans).await;
+    let (scans, before) = counted(fixture).await;
+    let outcome = work.await;
+    until_told(fixture, w, scans).await;
     (counted(fixture).await.1 - before, outcome)
 }
 
@@ -68,7 +74,7 @@ async fn batches_are_found_by_key() {
     let mut w = World::new(fixture.clone()).await;
     let store = Arc::new(fixture.connect(1).await);
     w.master = store.clone();
-    w.tasks = store.clone();
+    w.tasks = store;
     // Nobody tells the planner more while the test runs.
     fixture
         .execute("alter table sync_queue set (autovacuum_enabled = off)")
@@ -84,15 +90,14 @@ async fn batches_are_found_by_key() {
     }
 
     let mut told = Vec::new();
-    let master = &*store;
-    let (read, applied) = reads(&fixture, master, w.apply(records(BATCHES / 2))).await;
+    let (read, applied) = reads(&fixture, &w, w.apply(records(BATCHES / 2))).await;
     assert!(applied.iter().all(|one| !one.change.makes_version()));
     told.push(("apply what is unchanged", read));
     let changed: Vec<_> = records(BATCHES / 2)
         .into_iter()
         .map(|record| location(&record.source_id, -1, 200))
         .collect();
-    let (read, _) = reads(&fixture, master, w.apply(changed)).await;
+    let (read, _) = reads(&fixture, &w, w.apply(changed)).await;
     told.push(("apply what changed", read));
     // Others are staged and leased too.
     for _ in 0..10 {
@@ -100,10 +105,10 @@ async fn batches_are_found_by_key() {
             .await;
         w.stage_pushes(w.one, BATCH as u32).await;
     }
-    let (read, staged) = reads(&fixture, master, w.stage_pushes(w.one, BATCH as u32)).await;
+    let (read, staged) = reads(&fixture, &w, w.stage_pushes(w.one, BATCH as u32)).await;
     told.push(("stage", read));
     let staged = ids(&staged);
-    let (read, tasks) = reads(&fixture, master, w.claim_ids(&staged, LONG)).await;
+    let (read, tasks) = reads(&fixture, &w, w.claim_ids(&staged, LONG)).await;
     assert_eq!(tasks.len(), BATCH as usize);
     told.push(("claim", read));
     let kept: Vec<_> = leases(&tasks)
@@ -118,18 +123,18 @@ async fn batches_are_found_by_key() {
             (lease, kept)
         })
         .collect();
-    let (read, kept) = reads(&fixture, master, w.tasks.keep_requests(&kept)).await;
+    let (read, kept) = reads(&fixture, &w, w.tasks.keep_requests(&kept)).await;
     assert!(kept.unwrap().into_iter().all(|kept| kept));
     told.push(("keep requests", read));
     let leases = leases(&tasks);
-    let (read, held) = reads(&fixture, master, w.tasks.renew(&leases, LONG)).await;
+    let (read, held) = reads(&fixture, &w, w.tasks.renew(&leases, LONG)).await;
     assert!(held.unwrap().into_iter().all(|held| held));
     told.push(("renew leases", read));
     let settlements: Vec<PushSettlement> = tasks
         .iter()
         .map(|task| settlement(task.lease, delivered(task, PushAction::Created)))
         .collect();
-    let (read, held) = reads(&fixture, master, w.tasks.settle_pushes(&settlements)).await;
+    let (read, held) = reads(&fixture, &w, w.tasks.settle_pushes(&settlements)).await;
     assert!(held.unwrap().into_iter().all(|held| held));
     told.push(("settle", read));
 
