@@ -1,7 +1,5 @@
 //! PostgreSQL behind the two SQL contracts: every case of the suites, each in a database of its own.
 
-mod by_key;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,9 +21,9 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    async fn connect(&self, max_connections: u32) -> PostgresSql {
+    async fn connect(&self) -> PostgresSql {
         let settings = PoolSettings {
-            max_connections,
+            max_connections: 4,
             ..PoolSettings::default()
         };
         PostgresSql::connect(self.database.url(), settings)
@@ -37,16 +35,16 @@ impl Fixture {
 #[async_trait]
 impl SqlFixture for Fixture {
     async fn open(&self) -> (Arc<dyn MasterStore>, Arc<dyn TaskStore>) {
-        let store = Arc::new(self.connect(4).await);
+        let store = Arc::new(self.connect().await);
         (store.clone(), store)
     }
 
     async fn open_fleet(&self) -> Arc<dyn FleetStore> {
-        Arc::new(self.connect(4).await)
+        Arc::new(self.connect().await)
     }
 
     async fn open_credentials(&self) -> Arc<dyn CredentialStore> {
-        Arc::new(self.connect(4).await)
+        Arc::new(self.connect().await)
     }
 
     async fn execute(&self, sql: &'static str) -> u64 {
