@@ -6,7 +6,7 @@
 //! again. The turn to renew, which it leaves behind, tells the next one what has happened.
 //!
 //! A refusal of the refresh token is kept too: it counts for all, so that nobody asks again with
-//! what was refused before [`REFUSED_FOR`] is over or the settings hold other credentials.
+//! what was refused before an hour is over or the settings hold other credentials.
 
 use std::{sync::Arc, time::Duration};
 
