@@ -25,7 +25,7 @@ pub fn connection(catalogue: &Catalogue, organization: OrganizationId, name: &st
     catalogue.connection(organization, name).unwrap().id
 }
 
-/// The catalogue of [`World`].
+/// The catalogue of [`World`](super::World).
 pub fn catalogue_spec() -> CatalogueSpec {
     let organization = |slug: &str| OrganizationSpec {
         slug: slug.into(),
