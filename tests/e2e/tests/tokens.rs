@@ -199,6 +199,21 @@ struct Case {
 }
 
 impl Case {
+    /// Until the process has died at this fail point.
+    async fn until_killed(&self, dying: &mut Process, point: &str) {
+        self.system
+            .until(PATIENCE, || {
+                let ended = !dying.is_running();
+                async move { ended }
+            })
+            .await;
+        let text = dying.text();
+        assert!(
+            text.contains(&format!("fail point {point}: killed")),
+            "{text}"
+        );
+    }
+
     async fn start(seed: u64) -> Self {
         let system = System::start(Setup {
             seed,
@@ -292,17 +307,7 @@ async fn one_process_renews_for_all() {
 async fn a_kept_token_outlives_who_renewed_it() {
     let case = Case::start(52).await;
     let mut dying = case.spawn("sync-in", Some("token.kept=kill")).await;
-    case.system
-        .until(PATIENCE, || {
-            let ended = !dying.is_running();
-            async move { ended }
-        })
-        .await;
-    assert!(
-        dying.text().contains("fail point token.kept: killed"),
-        "{}",
-        dying.text()
-    );
+    case.until_killed(&mut dying, "token.kept").await;
     let _processes = [
         case.spawn("sync-in", None).await,
         case.spawn("orchestrator", None).await,
@@ -320,17 +325,7 @@ async fn a_kept_token_outlives_who_renewed_it() {
 async fn a_lost_refresh_token_is_told_and_not_tried_again() {
     let mut case = Case::start(53).await;
     let mut dying = case.spawn("sync-in", Some("token.renewed=kill")).await;
-    case.system
-        .until(PATIENCE, || {
-            let ended = !dying.is_running();
-            async move { ended }
-        })
-        .await;
-    assert!(
-        dying.text().contains("fail point token.renewed: killed"),
-        "{}",
-        dying.text()
-    );
+    case.until_killed(&mut dying, "token.renewed").await;
     assert_eq!(lock(&case.crm).renewals, 1);
     let survivors = [
         case.spawn("sync-in", None).await,
