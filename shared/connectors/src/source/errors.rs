@@ -12,6 +12,7 @@ use sluice_core::{Error, ErrorClass, Result};
 
 use super::{
     decode::Decoded,
+    headers,
     manifest::Component,
     template::{Scope, Template, Templates},
 };
@@ -278,7 +279,7 @@ impl Filter {
                 inner = inner.with("response", answer.decoded.for_templates());
             }
             if predicate.uses("headers") {
-                inner = inner.with("headers", headers(answer.headers));
+                inner = inner.with("headers", headers::of(answer.headers));
             }
             if predicate.uses("error_text") {
                 let text = answer.decoded.error_text();
@@ -330,13 +331,6 @@ impl Filter {
             None => error,
         }
     }
-}
-
-/// Headers as a mapping; names in lower case, as HTTP/2 has them anyway.
-pub fn headers(headers: &HeaderMap) -> Jinja {
-    Jinja::from_pairs(headers.iter().filter_map(|(name, value)| {
-        Some((name.as_str().to_owned(), Jinja::from(value.to_str().ok()?)))
-    }))
 }
 
 /// The default table. A status of 400 and more that it does not name is retried.

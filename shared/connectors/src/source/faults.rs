@@ -45,7 +45,10 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
     for component in &streams {
         let name = stream::name_of(component);
         let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
-        faults.extend(Stream::build(component, settings, &mut templates).err());
+        match Stream::build(component, settings, &mut templates) {
+            Ok(stream) => faults.extend(stream.refused_credentials().into_iter().cloned()),
+            Err(refusal) => faults.push(refusal),
+        }
     }
     let names: Vec<String> = streams.iter().map(stream::name_of).collect();
     if let Some(check) = root.child("check")? {
@@ -88,8 +91,51 @@ fn placed(error: Error, lines: &Lines<'_>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
     use super::*;
     use crate::library::Library;
+
+    fn faults_of(manifest: &str) -> Vec<Error> {
+        let files = ConnectorFiles {
+            name: "test".into(),
+            files: BTreeMap::from([("manifest.yaml".to_owned(), Arc::from(manifest))]),
+        };
+        Source::faults(&files)
+    }
+
+    #[test]
+    fn templates_of_streams_are_no_streams_and_are_told() {
+        let told = faults_of(
+            "streams: []\ndynamic_streams: [{type: DynamicDeclarativeStream, name: tables}, {type: DynamicDeclarativeStream}]\n",
+        );
+        assert_eq!(told.len(), 2, "{told:?}");
+        for (index, fault) in told.iter().enumerate() {
+            let place = format!("manifest.dynamic_streams[{index}]");
+            assert!(fault.message().contains(&place), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_refused_when_none_of_its_credentials_can_be_used() {
+        let with = |choices: &str| {
+            faults_of(&format!(
+                "streams: [{{name: a, retriever: {{record_selector: {{extractor: {{field_path: []}}}}, requester: {{url: 'https://a.test', authenticator: {{type: SelectiveAuthenticator, authenticator_selection_path: [kind], authenticators: {{{choices}}}}}}}}}}}]\n"
+            ))
+        };
+        let key = "key: {type: BearerAuthenticator, api_token: x}";
+        let own = "own: {type: CustomAuthenticator, class_name: x.Y}";
+        let hint = |faults: &[Error]| faults[0].advice().unwrap_or_default().to_owned();
+        let some = with(&format!("{key}, {own}"));
+        assert!(some[0].message().contains("authenticators.own"), "{some:?}");
+        assert!(hint(&some).contains("others of the stream can"), "{some:?}");
+        let none = with(own);
+        assert!(
+            hint(&none).contains("this stream cannot be read"),
+            "{none:?}"
+        );
+        assert_eq!((some.len(), none.len(), with(key).len()), (1, 1, 0));
+    }
 
     #[test]
     fn shipped_connectors_have_no_faults() {

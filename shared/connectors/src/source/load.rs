@@ -131,10 +131,34 @@ pub(super) fn manifest_of(files: &ConnectorFiles) -> Result<Value> {
             format!("the connector `{}` has no manifest.yaml", files.name),
         )
     })?;
-    manifest::load(text)
+    let mut manifest = manifest::load(text)?;
+    if let (Value::Object(root), Some(spec)) = (&mut manifest, spec_file(files)?) {
+        root.entry("spec").or_insert(spec);
+    }
+    Ok(manifest)
 }
 
-/// The manifest's streams; of `ConditionalStreams` those whose condition holds.
+/// The `spec` of a manifest that has none: connectors written in Python have it in a file.
+fn spec_file(files: &ConnectorFiles) -> Result<Option<Value>> {
+    let names = ["spec.yaml", "spec.json"];
+    let Some(text) = names.iter().find_map(|name| files.get(name)) else {
+        return Ok(None);
+    };
+    let file = manifest::yaml::parse(text)?;
+    let fields = [
+        ("connectionSpecification", "connection_specification"),
+        ("documentationUrl", "documentation_url"),
+        ("advanced_auth", "advanced_auth"),
+    ];
+    let known = fields.iter().filter_map(|(theirs, ours)| {
+        let value = file.get(theirs)?;
+        Some(((*ours).to_owned(), value.clone()))
+    });
+    Ok(Some(Value::Object(known.collect())))
+}
+
+/// The manifest's streams and templates of streams; of `ConditionalStreams` those whose condition
+/// holds.
 pub(super) fn declared<'m>(
     root: &Component<'m>,
     templates: &mut Templates,
@@ -153,6 +177,8 @@ pub(super) fn declared<'m>(
             all.extend(component.children("streams")?);
         }
     }
+    // Templates of streams are not known here: each is refused in the place of its streams.
+    all.extend(root.children("dynamic_streams")?);
     Ok(all)
 }
 
@@ -169,4 +195,37 @@ fn in_order<'a, 'm>(
             .unwrap_or(usize::MAX)
     });
     ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_specification_may_stand_beside_the_manifest() {
+        let spec_of = |manifest: &str, name: &str, spec: &str| {
+            let files = ConnectorFiles {
+                name: "test".into(),
+                files: BTreeMap::from([
+                    ("manifest.yaml".to_owned(), Arc::from(manifest)),
+                    (name.to_owned(), Arc::from(spec)),
+                ]),
+            };
+            manifest_of(&files).unwrap().get("spec").cloned()
+        };
+        let file = "{\"documentationUrl\": \"https://a.test\", \"connectionSpecification\": {\"$ref\": \"#/x\"}}";
+        let expected = json!({"documentation_url": "https://a.test", "connection_specification": {"$ref": "#/x"}});
+        assert_eq!(
+            spec_of("streams: []", "spec.json", file),
+            Some(expected.clone())
+        );
+        assert_eq!(spec_of("streams: []", "spec.yaml", file), Some(expected));
+        assert_eq!(spec_of("streams: []", "other.yaml", file), None);
+        let own = spec_of("spec: {type: Spec}", "spec.yaml", file);
+        assert_eq!(own, Some(json!({"type": "Spec"})));
+    }
 }

@@ -33,6 +33,7 @@ mod exchange;
 mod extract;
 mod faults;
 mod group;
+mod headers;
 mod keys;
 mod load;
 pub(crate) mod manifest;

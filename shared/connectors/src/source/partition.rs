@@ -197,6 +197,8 @@ impl ListRouter {
             Values::Each(values) => values.clone(),
             Values::Whole(template) => match template.value(scope)? {
                 Value::Array(values) => values,
+                // An optional setting that is not given.
+                Value::String(text) if text.is_empty() => Vec::new(),
                 _ => {
                     return Err(Error::config(
                         "partition_values_invalid",
@@ -296,7 +298,8 @@ impl Parent {
     }
 }
 
-/// Every combination, first list outermost.
+/// Every combination, first list outermost. On equal keys the first router wins, so that states have
+/// the reference runtime's partitions.
 ///
 /// # Errors
 /// `partitions_too_many`.
@@ -311,14 +314,23 @@ pub fn product(lists: Vec<Vec<Partition>>) -> Result<Vec<Partition>> {
             .flat_map(|left| {
                 list.iter().map(move |right| {
                     let mut both = left.clone();
-                    both.values.extend(right.values.clone());
-                    both.extra.extend(right.extra.clone());
+                    fill(&mut both.values, &right.values);
+                    fill(&mut both.extra, &right.extra);
                     both
                 })
             })
             .collect();
     }
     Ok(all)
+}
+
+/// Adds what is not there.
+fn fill(map: &mut Map<String, Value>, more: &Map<String, Value>) {
+    for (key, value) in more {
+        if !map.contains_key(key) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
 }
 
 /// The refusal of a stream with more than [`MAX_PARTITIONS`] parts.

@@ -1,7 +1,5 @@
 //! Reading: one request, its retries, its judgement, its records.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use chrono::Utc;
 use minijinja::value::Value as Jinja;
@@ -14,7 +12,7 @@ use super::{
     cursor::Window,
     decode::{Decoded, Place},
     exchange::{Call, Fetched},
-    extract,
+    extract, headers,
     paginate::{Position, Seen},
     partition::slice_value,
     record::{Form, Record},
@@ -281,7 +279,7 @@ impl Source {
         }
         let seen = Seen {
             response: answer,
-            headers: link_headers(&response.headers),
+            headers: headers::with_links(&response.headers),
             extracted: extracted.count,
             emitted: extracted.records.len(),
             last_record: extracted.records.last(),
@@ -355,39 +353,6 @@ fn given(stream: &Stream, page: &str, records: Option<Place<'_>>) -> Fetched {
         calls: 0,
         restart: false,
     }
-}
-
-/// Headers for pagination: names as sent, `link` taken apart into `{rel: {url, rel}}`.
-fn link_headers(headers: &HeaderMap) -> Jinja {
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, value) in headers {
-        if let Ok(text) = value.to_str() {
-            all.insert(name.as_str().to_owned(), Value::from(text));
-        }
-    }
-    if let Some(link) = all.get("link").and_then(Value::as_str) {
-        let mut rels = Map::new();
-        for part in link.split(",<").flat_map(|part| part.split(", <")) {
-            let Some((url, parameters)) = part.trim_start_matches([' ', '<']).split_once('>')
-            else {
-                continue;
-            };
-            for parameter in parameters.split(';') {
-                let Some((name, rel)) = parameter.split_once('=') else {
-                    continue;
-                };
-                if name.trim() == "rel" {
-                    let rel = rel.trim().trim_matches('"');
-                    rels.insert(rel.to_owned(), serde_json::json!({"url": url, "rel": rel}));
-                }
-            }
-        }
-        all.insert("link".into(), Value::Object(rels));
-    }
-    Jinja::from_pairs(
-        all.iter()
-            .map(|(name, value)| (name.as_str(), json::of(value))),
-    )
 }
 
 /// The refusal of a stream the manifest does not have.

@@ -110,6 +110,19 @@ impl Requester {
             Some("POST") => Method::POST,
             Some(_) => return Err(component.invalid("http_method", "must be GET or POST")),
         };
+        for field in ["query_properties", "fetch_properties_from_endpoint"] {
+            if component.get(field).is_some() {
+                return Err(component.unsupported_field(field));
+            }
+        }
+        if let Some(Value::Object(parameters)) = component.get("request_parameters") {
+            // Such as properties that are asked for in chunks.
+            let nested = parameters.iter().find(|(_, value)| value.is_object());
+            if let Some((name, value)) = nested {
+                let place = format!("{}.request_parameters.{name}", component.path());
+                return Err(Component::new(value, place)?.unsupported());
+            }
+        }
         Ok(Self {
             url: component.template("url", templates)?,
             base: component.template("url_base", templates)?,
@@ -238,9 +251,27 @@ impl Requester {
             format!("{base}/")
         };
         Url::parse(&base)
-            .and_then(|base| base.join(&path))
+            .and_then(|base| join(&base, &path))
             .map_err(|_| invalid())
     }
+}
+
+/// A path behind a base. As in the reference runtime empty parts of a relative path vanish: an
+/// address in the settings may end with a slash that the manifest repeats.
+fn join(base: &Url, path: &str) -> std::result::Result<Url, url::ParseError> {
+    let mut joined = base.join(path)?;
+    let is_relative = !path.starts_with(['/', '?', '#']) && Url::parse(path).is_err();
+    if is_relative && joined.path().contains("//") {
+        let parts: Vec<&str> = joined.path().split('/').collect();
+        let last = parts.len() - 1;
+        let kept = parts
+            .iter()
+            .enumerate()
+            .filter(|(index, part)| *index == 0 || *index == last || !part.is_empty());
+        let path = kept.map(|(_, part)| *part).collect::<Vec<_>>().join("/");
+        joined.set_path(&path);
+    }
+    Ok(joined)
 }
 
 fn body(component: &Component<'_>, templates: &mut Templates) -> Result<Body> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use sluice_core::{EntityType, Result};
+use sluice_core::{EntityType, Error, Result};
 use url::Url;
 
 use super::{
@@ -186,6 +186,15 @@ impl Stream {
         }
     }
 
+    /// Credentials it may be configured with and cannot use; other ones may serve.
+    pub fn refused_credentials(&self) -> Vec<&Error> {
+        let mut refused = self.requester.auth.refusals();
+        if let Some(first) = &self.first {
+            refused.extend(first.stream.refused_credentials());
+        }
+        refused
+    }
+
     /// Names of the streams it is divided by, theirs included.
     pub fn parents(&self, names: &mut HashSet<String>) {
         for parent in self.both().flat_map(|stream| stream.router.parents()) {
@@ -203,9 +212,14 @@ impl Stream {
     }
 }
 
-/// A stream's name; from its parameters when it has no field of its own.
+/// A stream's name; from its parameters when it has no field of its own. The template of many
+/// streams may have none: then its place stands for it.
 pub fn name_of(component: &Component<'_>) -> String {
-    component.text("name").unwrap_or("").to_owned()
+    match component.text("name") {
+        Some(name) => name.to_owned(),
+        None if component.kind() == "DynamicDeclarativeStream" => component.path().to_owned(),
+        None => String::new(),
+    }
 }
 
 /// A string, a list, or a list of lists (flattened).

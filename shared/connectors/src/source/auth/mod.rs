@@ -57,6 +57,8 @@ pub enum Auth {
         path: Vec<String>,
         choices: Vec<(String, Auth)>,
     },
+    /// A choice that cannot be made; the others of its kind can.
+    Refused(Box<Error>),
 }
 
 /// What an authenticator adds to a request.
@@ -180,6 +182,7 @@ impl Auth {
             .iter()
             .find(|(known, _)| Some(known) == name.as_ref());
         match found {
+            Some((_, Self::Refused(refusal))) => Err((**refusal).clone()),
             Some((_, auth)) => auth.chosen(config),
             None => Err(Error::config(
                 "authenticator_not_selected",
@@ -208,7 +211,7 @@ impl Auth {
                 ticket: None,
             };
             Ok(match self.chosen(source.settings())? {
-                Self::None | Self::Selective { .. } => Added::default(),
+                Self::None | Self::Selective { .. } | Self::Refused(_) => Added::default(),
                 Self::Bearer(token) => plain(bearer(&token.text(&scope)?)),
                 Self::Basic { username, password } => {
                     let password = match password {
@@ -242,6 +245,18 @@ impl Auth {
         matches!(self.chosen(config), Ok(Self::Session(_) | Self::Legacy(_)))
     }
 
+    /// Why choices of a `SelectiveAuthenticator` cannot be made.
+    pub fn refusals(&self) -> Vec<&Error> {
+        match self {
+            Self::Selective { choices, .. } => choices
+                .iter()
+                .flat_map(|(_, choice)| choice.refusals())
+                .collect(),
+            Self::Refused(refusal) => vec![refusal],
+            _ => Vec::new(),
+        }
+    }
+
     /// Requesters of its own, whose addresses are called too.
     pub fn fixed_urls(&self, urls: &mut Vec<url::Url>) {
         match self {
@@ -270,15 +285,26 @@ fn selective(
         return Err(component.invalid("authenticators", "must be a mapping"));
     };
     let all = component.required("authenticators")?;
-    let choices = named
-        .keys()
-        .map(|name| {
-            Ok((
-                name.clone(),
-                Auth::build(&all.required(name)?, owner, templates)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let mut choices = Vec::new();
+    for name in named.keys() {
+        let choice = all.required(name)?;
+        choices.push((name.clone(), Auth::build(&choice, owner, templates)));
+    }
+    // Without any that can be made it is the stream that cannot be read.
+    if choices.iter().all(|(_, choice)| choice.is_err()) {
+        choices
+            .drain(..)
+            .try_for_each(|(_, choice)| choice.map(drop))?;
+    }
+    let refused = |refusal: Error| {
+        Auth::Refused(Box::new(refusal.hint(
+            "settings that choose these credentials cannot be used; others of the stream can",
+        )))
+    };
+    let choices = choices
+        .into_iter()
+        .map(|(name, choice)| (name, choice.unwrap_or_else(refused)))
+        .collect();
     Ok(Auth::Selective { path, choices })
 }
 

@@ -29,7 +29,10 @@ impl<'a> Component<'a> {
         let map = value
             .as_object()
             .ok_or_else(|| invalid(&path, "a component must be a mapping"))?;
-        let parameters = map.get(PARAMETERS).map_or(Jinja::UNDEFINED, json::of);
+        let parameters = match map.get(PARAMETERS) {
+            Some(parameters) => json::of(parameters),
+            None => json::of(&Value::Object(Map::new())),
+        };
         Ok(Self {
             map,
             path,
@@ -40,6 +43,11 @@ impl<'a> Component<'a> {
     /// Its type; empty when it has none.
     pub fn kind(&self) -> &'a str {
         self.map.get("type").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// Where it stands in the manifest.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether it is code of the connector's own.
@@ -58,7 +66,7 @@ impl<'a> Component<'a> {
             "component_unsupported",
             format!("{what} at {} is not supported", self.path),
         );
-        match meant_type(self.kind()) {
+        match meant_type(self.kind()).filter(|_| !self.is_custom()) {
             Some(meant) => error.hint(format!("did you mean `{meant}`?")),
             None => error.hint("this stream cannot be read; the others of the connector can"),
         }

@@ -124,19 +124,17 @@ fn component(value: Value, parent: &str, field: &str, inherited: &Map<String, Va
             map.insert("type".into(), kind.into());
         }
     }
+    let mut parameters = inherited.clone();
+    if let Some(Value::Object(own)) = map.remove(PARAMETERS) {
+        parameters.extend(own);
+    }
     let kind = match map.get("type") {
         Some(Value::String(kind)) if kind == "object" => return Value::Object(map),
         // A JSON schema: `type` is a list of types or a property called "type".
         Some(Value::Array(_) | Value::Object(_)) => return Value::Object(map),
         Some(Value::String(kind)) => kind.clone(),
-        _ => return plain(map, inherited),
+        _ => return plain(map, &parameters),
     };
-    let mut parameters = inherited.clone();
-    if let Some(Value::Object(own)) = map.remove(PARAMETERS) {
-        for (key, value) in own {
-            parameters.insert(key, value);
-        }
-    }
     for (key, value) in &parameters {
         if map.get(key).is_none_or(falsy) {
             map.insert(key.clone(), value.clone());
@@ -159,21 +157,19 @@ fn component(value: Value, parent: &str, field: &str, inherited: &Map<String, Va
         };
         done.insert(key, value);
     }
-    done.insert(PARAMETERS.into(), Value::Object(parameters));
+    // A mapping with a key `type` need not be a component: it may be what a request carries.
+    if !parameters.is_empty() {
+        done.insert(PARAMETERS.into(), Value::Object(parameters));
+    }
     Value::Object(done)
 }
 
 /// A mapping without a type: only its direct children that name a type are components.
-fn plain(map: Map<String, Value>, inherited: &Map<String, Value>) -> Value {
-    let own = map.get(PARAMETERS).and_then(Value::as_object).cloned();
-    let mut parameters = inherited.clone();
-    for (key, value) in own.into_iter().flatten() {
-        parameters.insert(key, value);
-    }
+fn plain(map: Map<String, Value>, parameters: &Map<String, Value>) -> Value {
     let mut done = Map::new();
     for (key, value) in map {
         let value = if value.get("type").is_some() {
-            component(value, "", &key, &without(&parameters, &key))
+            component(value, "", &key, &without(parameters, &key))
         } else {
             value
         };
@@ -263,6 +259,25 @@ mod tests {
         assert_eq!(
             stream["schema_loader"]["schema"],
             json!({"type": "object", "properties": {"p": {"type": ["null", "string"]}}})
+        );
+    }
+
+    #[test]
+    fn parameters_get_only_where_they_mean_something() {
+        let done = propagate(json!({
+            "streams": [{
+                "retriever": {"requester": {"request_parameters": {"type": "open", "$parameters": {}}}},
+                "schema_loader": {"type": "InlineSchemaLoader", "schema": {"type": ["null", "object"], "$parameters": {"path": "x"}}}
+            }]
+        }));
+        let stream = &done["streams"][0];
+        assert_eq!(
+            stream["retriever"]["requester"]["request_parameters"],
+            json!({"type": "open"})
+        );
+        assert_eq!(
+            stream["schema_loader"]["schema"],
+            json!({"type": ["null", "object"]})
         );
     }
 

@@ -51,6 +51,30 @@ fn addresses_are_joined_as_the_format_says() {
         ),
         ("https://a.test/v1", "", None, "https://a.test/v1"),
         (
+            "https://a.test//v1//",
+            "a//items/",
+            None,
+            "https://a.test/v1/a/items/",
+        ),
+        (
+            "https://a.test//v1",
+            "items?u=http://b.test//x",
+            None,
+            "https://a.test/v1/items?u=http://b.test//x",
+        ),
+        (
+            "https://a.test/v1",
+            "https://b.test//z//y",
+            None,
+            "https://b.test//z//y",
+        ),
+        (
+            "https://a.test//v1/",
+            "?x=1",
+            None,
+            "https://a.test//v1/?x=1",
+        ),
+        (
             "https://a.test/v1",
             "items",
             Some("https://c.test/n?p=2"),
@@ -141,4 +165,22 @@ fn custom_authenticators_are_refused() {
         None,
     );
     assert_eq!(custom.unwrap_err().code(), "component_unsupported");
+}
+
+#[test]
+fn what_a_request_cannot_carry_is_refused_with_its_place() {
+    for (text, place) in [
+        (
+            "{url: 'https://a.test', request_parameters: {a: b, fields: {type: QueryProperties, property_list: [x]}}}",
+            "request_parameters.fields",
+        ),
+        (
+            "{url: 'https://a.test', query_properties: {}}",
+            "query_properties",
+        ),
+    ] {
+        let error = build(text, &[], None).unwrap_err();
+        assert_eq!(error.code(), "component_unsupported");
+        assert!(error.message().contains(place), "{error}");
+    }
 }

@@ -76,8 +76,8 @@ impl Rules {
             validations: rules
                 .children("validations")?
                 .iter()
-                .filter(|validation| !validation.is_custom())
                 .map(|validation| Validation::build(validation, templates))
+                .filter_map(Result::transpose)
                 .collect::<Result<_>>()?,
         })
     }

@@ -87,7 +87,12 @@ fn unknown_rules_are_refused_with_their_place() {
         assert!(error.message().contains(place), "{error}");
     }
     // Code of the connector's own changes nothing.
-    assert!(
-        rules("transformations: [{type: CustomConfigTransformation, class_name: x.Y}]").is_ok()
-    );
+    for passed_over in [
+        "transformations: [{type: CustomConfigTransformation, class_name: x.Y}]",
+        "validations: [{type: CustomValidator, class_name: x.Y}]",
+        "validations: [{type: DpathValidator, field_path: [a], validation_strategy: {type: CustomValidationStrategy, class_name: x.Y}}]",
+    ] {
+        let (rules, templates) = rules(passed_over).unwrap();
+        assert!(rules.validate(&json!({"a": 1}), &templates).is_ok());
+    }
 }

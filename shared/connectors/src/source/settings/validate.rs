@@ -26,7 +26,14 @@ enum Subject {
 }
 
 impl Validation {
-    pub(super) fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
+    /// Nothing comes of code of the connector's own: what it would refuse, the system will.
+    pub(super) fn build(
+        component: &Component<'_>,
+        templates: &mut Templates,
+    ) -> Result<Option<Self>> {
+        if component.is_custom() || component.required("validation_strategy")?.is_custom() {
+            return Ok(None);
+        }
         let subject = match component.kind() {
             "DpathValidator" => {
                 let path = component.template_list("field_path", templates)?;
@@ -54,7 +61,7 @@ impl Validation {
         };
         let schema = jsonschema::validator_for(&schema)
             .map_err(|_| strategy.invalid("base_schema", "is no JSON Schema"))?;
-        Ok(Self { subject, schema })
+        Ok(Some(Self { subject, schema }))
     }
 
     pub(super) fn check(&self, settings: &Value, scope: &Scope<'_>) -> Result<()> {

@@ -54,16 +54,16 @@ impl Template {
         if let Some(now) = scope.get(functions::NOW) {
             context.push((functions::NOW, now.clone()));
         }
-        let failed = |kind: ErrorKind| {
-            // The engine's own text may quote values, so only the kind of failure is told.
-            Error::config("template_failed", format!("a template failed: {kind}"))
+        let failed = |what: &str| {
+            // The engine's own text may quote values, so as a rule only the kind of failure is told.
+            Error::config("template_failed", format!("a template failed: {what}"))
                 .hint(format!("template: {}", self.shown()))
         };
         let template = scope
             .templates
             .environment
             .get_template(name)
-            .map_err(|error| failed(error.kind()))?;
+            .map_err(|error| failed(&error.kind().to_string()))?;
         let mut output = Bounded(Vec::new());
         match template.render_captured_to(Jinja::from_pairs(context), &mut output) {
             Ok(_) => {}
@@ -81,13 +81,17 @@ impl Template {
                 return match error.kind() {
                     _ if undefined => Ok(Rendered::Undefined),
                     ErrorKind::InvalidOperation if !beyond_us => Ok(Rendered::TypeMismatch),
-                    kind => Err(failed(kind)),
+                    // A text of our own functions, without values.
+                    ErrorKind::CannotDeserialize => {
+                        Err(failed(error.detail().unwrap_or("not a value of that kind")))
+                    }
+                    kind => Err(failed(&kind.to_string())),
                 };
             }
         }
         String::from_utf8(output.0)
             .map(Rendered::Text)
-            .map_err(|_| failed(ErrorKind::WriteFailure))
+            .map_err(|_| failed(&ErrorKind::WriteFailure.to_string()))
     }
 }
 

@@ -18,7 +18,13 @@ use crate::source::time::{self, Duration, Moment};
 /// Hidden name of the run's time, so that "now" can be handed in.
 pub const NOW: &str = "__now";
 
+/// What Python calls a value error: it fails the template. Texts must hold no values.
 fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::CannotDeserialize, detail)
+}
+
+/// What Python calls a type error: the template's text is the value.
+fn mismatch(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, detail)
 }
 
@@ -49,11 +55,17 @@ fn add_time(env: &mut Environment<'_>) {
     env.add_function("today_utc", |state: &State<'_, '_>| {
         DateValue::date(now(state))
     });
+    env.add_function(
+        "today_with_timezone",
+        |state: &State<'_, '_>, zone: &str| {
+            let zone: chrono_tz::Tz = zone.parse().map_err(|_| invalid("not a time zone"))?;
+            let there = now(state).with_timezone(&zone);
+            Ok::<_, Error>(DateValue::date(there.fixed_offset()))
+        },
+    );
     env.add_function("timestamp", timestamp);
-    env.add_function("str_to_datetime", |text: &str| {
-        time::parse_iso(text)
-            .map(|moment| DateValue::value(time::utc(moment.to_utc())))
-            .ok_or_else(|| invalid("not an ISO date"))
+    env.add_function("str_to_datetime", |value: Value| {
+        iso(&value).map(DateValue::value)
     });
     env.add_function(
         "day_delta",
@@ -82,15 +94,25 @@ fn timestamp(value: Value) -> Result<Value, Error> {
         return f64::try_from(value).map(|number| Value::from(number as i64));
     }
     let moment = match value.downcast_object_ref::<DateValue>() {
-        Some(date) => Some(date.moment),
-        None => value.as_str().and_then(time::parse_iso),
+        Some(date) => date.moment,
+        None => iso(&value)?,
     };
     #[expect(
         clippy::cast_precision_loss,
         reason = "Python gives a float here, with the same loss"
     )]
-    moment
-        .map(|moment| Value::from(moment.timestamp_micros() as f64 / 1e6))
+    let seconds = moment.timestamp_micros() as f64 / 1e6;
+    Ok(seconds.into())
+}
+
+/// A text's ISO reading, in UTC.
+fn iso(value: &Value) -> Result<Moment, Error> {
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let text = value.as_str().ok_or_else(|| mismatch("a date is a text"))?;
+    time::parse_iso(text)
+        .map(|moment| time::utc(moment.to_utc()))
         .ok_or_else(|| invalid("not an ISO date"))
 }
 
@@ -102,23 +124,26 @@ fn format_datetime(
 ) -> Result<String, Error> {
     let named: Option<String> = options.get("input_format")?;
     let input = input.map(str::to_owned).or(named);
+    let parsed = |text: &str, input: &str| {
+        time::parse(text, input).ok_or_else(|| invalid("not a date of that format"))
+    };
     let moment = if let Some(date) = value.downcast_object_ref::<DateValue>() {
-        Some(date.moment)
+        date.moment
     } else if value.is_number() {
-        time::parse(
+        parsed(
             &python::jinja_text(&value),
             input.as_deref().unwrap_or("%s"),
-        )
+        )?
     } else {
-        let text = value.as_str().unwrap_or_default();
         match input {
-            Some(input) => time::parse(text, &input),
-            None => time::parse_iso(text).map(|moment| time::utc(moment.to_utc())),
+            Some(input) => {
+                let text = value.as_str().ok_or_else(|| mismatch("a date is a text"))?;
+                parsed(text, &input)?
+            }
+            None => iso(&value)?,
         }
     };
-    moment
-        .map(|moment| time::format(&moment, format))
-        .ok_or_else(|| invalid("not a date of that format"))
+    Ok(time::format(&moment, format))
 }
 
 fn extreme(items: Rest<Value>, largest: bool) -> Result<Value, Error> {
@@ -133,7 +158,7 @@ fn extreme(items: Rest<Value>, largest: bool) -> Result<Value, Error> {
     } else {
         items.into_iter().min()
     };
-    found.ok_or_else(|| invalid("of nothing"))
+    found.ok_or_else(|| mismatch("of nothing"))
 }
 
 fn add_text(env: &mut Environment<'_>) {

@@ -18,10 +18,65 @@ pub(super) fn call(
         ValueKind::String => text(value.as_str().unwrap_or_default(), method, args),
         ValueKind::Map => mapping(value, method, args),
         ValueKind::Seq | ValueKind::Iterable => list(value, method, args),
-        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        ValueKind::Plain => Err(Error::from(ErrorKind::UnknownMethod)),
+        _ => Err(Error::from(ErrorKind::UndefinedError)),
     }
 }
+
+/// Python's methods that are not here. Any other is undefined, as with Python: a condition may ask
+/// for the field of a mapping where a system sends a text or nothing.
+fn missing(method: &str, pythons: &[&str]) -> Error {
+    Error::from(match pythons.contains(&method) {
+        true => ErrorKind::UnknownMethod,
+        false => ErrorKind::UndefinedError,
+    })
+}
+
+const OF_TEXT: [&str; 31] = [
+    "capitalize",
+    "casefold",
+    "center",
+    "encode",
+    "expandtabs",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "ljust",
+    "maketrans",
+    "partition",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "splitlines",
+    "swapcase",
+    "title",
+    "translate",
+];
+const OF_MAPPINGS: [&str; 7] = [
+    "clear",
+    "copy",
+    "fromkeys",
+    "pop",
+    "popitem",
+    "setdefault",
+    "update",
+];
+const OF_LISTS: [&str; 9] = [
+    "append", "clear", "copy", "extend", "insert", "pop", "remove", "reverse", "sort",
+];
 
 fn word(args: &[Value], index: usize) -> Result<&str, Error> {
     args.get(index)
@@ -101,7 +156,7 @@ fn text(value: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
                 .join(value)
                 .into()
         }
-        _ => return Err(Error::from(ErrorKind::UnknownMethod)),
+        _ => return Err(missing(method, &OF_TEXT)),
     })
 }
 
@@ -130,7 +185,7 @@ fn mapping(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
             .into_iter()
             .map(|(key, value)| Value::from(vec![key, value]))
             .collect(),
-        _ => return Err(Error::from(ErrorKind::UnknownMethod)),
+        _ => return Err(missing(method, &OF_MAPPINGS)),
     })
 }
 
@@ -155,6 +210,6 @@ fn list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
                 .map(Value::from)
                 .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "not in the list"))
         }
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        _ => Err(missing(method, &OF_LISTS)),
     }
 }

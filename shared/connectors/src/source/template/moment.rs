@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-use chrono::{Datelike, Timelike};
+use chrono::{Datelike, NaiveTime, Timelike};
 use minijinja::{
     Error, ErrorKind, State,
     value::{DynObject, Object, ObjectRepr, Value},
@@ -25,9 +25,11 @@ impl DateValue {
         })
     }
 
+    /// The day of a moment, without its time.
     pub fn date(moment: Moment) -> Value {
+        let midnight = moment.date_naive().and_time(NaiveTime::MIN);
         Value::from_object(Self {
-            moment,
+            moment: midnight.and_utc().fixed_offset(),
             date_only: true,
         })
     }

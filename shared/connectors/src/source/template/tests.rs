@@ -45,6 +45,18 @@ fn output_is_read_as_a_python_literal() {
         ("{{ config['n'] / 2 }}", json!(2.5)),
         ("{{ 'a' + 1 }}", json!("{{ 'a' + 1 }}")),
         ("{{ config.get('missing', 'd') }}", json!("d")),
+        (
+            "{{ today_with_timezone('Pacific/Kiritimati') }}",
+            json!("2024-03-02"),
+        ),
+        (
+            "{{ today_utc().strftime('%Y-%m-%dT%H:%M:%SZ') }}",
+            json!("2024-03-01T00:00:00Z"),
+        ),
+        (
+            "{{ (today_utc() + duration('PT36H')).strftime('%d %H') }}",
+            json!("02 00"),
+        ),
         ("{{ 'a,b'.split(',') }}", json!(["a", "b"])),
         ("{{ ' x '.strip() ~ 'Y'.lower() }}", json!("xy")),
         ("{{ config['list'] | join('|') }}", json!("a|b")),
@@ -321,4 +333,32 @@ proptest! {
             prop_assert_eq!(given.into_text(), text, "{} {}", source, record);
         }
     }
+}
+
+#[test]
+fn what_is_no_date_or_has_no_such_method_passes_for_no_value() {
+    for (source, code) in [
+        ("{{ format_datetime('never', '%s') }}", "template_failed"),
+        (
+            "{{ format_datetime('never', '%s', '%Y') }}",
+            "template_failed",
+        ),
+        ("{{ str_to_datetime(config.name) }}", "template_failed"),
+        ("{{ timestamp(config.name) }}", "template_failed"),
+        ("{{ today_with_timezone('Moon/Base') }}", "template_failed"),
+        (
+            "{{ format_datetime(config.missing, '%s') }}",
+            "template_undefined",
+        ),
+        ("{{ config['none'].get('x') }}", "template_undefined"),
+        ("{{ config['n'].get('x') }}", "template_undefined"),
+        ("{{ config['name'].get('x') }}", "template_undefined"),
+        ("{{ config['list'].get('x') }}", "template_undefined"),
+        // Python has these, so they are told.
+        ("{{ config['name'].title() }}", "template_failed"),
+        ("{{ config['list'].append(1) }}", "template_failed"),
+    ] {
+        assert_eq!(value(source).unwrap_err().code(), code, "{source}");
+    }
+    assert!(!truth_of("{{ config['none'].get('x') }}"));
 }
