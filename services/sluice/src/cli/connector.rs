@@ -8,9 +8,10 @@ use clap::{Args, Subcommand, ValueEnum};
 pub enum ConnectorCommand {
     /// Shipped connectors and those of the configured directory
     List,
-    /// Load a folder and report every error, with its place in the file
+    /// Load folders and report every error, with its place in the file
     Check {
-        dir: PathBuf,
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
         /// JSON file with settings, to be checked against the manifest's specification
         #[arg(long)]
         config: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! `sluice connector list|check|test`; `new` is in `connector_new.rs`, the commands of the standard
 //! protocol are in `connector_read.rs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
@@ -28,7 +28,7 @@ pub async fn run(cli: &Cli, command: &ConnectorCommand) -> Result<Exit> {
         ConnectorCommand::Discover { dir, config } => connector_read::discover(dir, config).await,
         ConnectorCommand::Read(args) => connector_read::read(args).await,
         ConnectorCommand::List => list(cli),
-        ConnectorCommand::Check { dir, config } => check(cli, dir, config.as_deref()),
+        ConnectorCommand::Check { dirs, config } => check(cli, dirs, config.as_deref()),
         ConnectorCommand::Test { dir } => test(cli, dir),
         ConnectorCommand::New { dir, sides } => connector_new::run(cli, dir, *sides),
     }
@@ -73,9 +73,28 @@ fn list(cli: &Cli) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What one folder's check has to tell.
+struct Checked {
+    name: String,
+    problems: Vec<Error>,
+}
+
+fn check(cli: &Cli, dirs: &[PathBuf], config: Option<&Path>) -> Result<Exit> {
+    let checked: Vec<Checked> = dirs.iter().map(|dir| check_one(dir, config)).collect();
+    report(cli, &checked)
+}
+
 /// Looks at every part of a folder; its parts report their own faults.
-fn check(cli: &Cli, dir: &Path, config: Option<&Path>) -> Result<Exit> {
-    let files = read(dir)?;
+fn check_one(dir: &Path, config: Option<&Path>) -> Checked {
+    let files = match read(dir) {
+        Ok(files) => files,
+        Err(unreadable) => {
+            return Checked {
+                name: dir.display().to_string(),
+                problems: vec![unreadable],
+            };
+        }
+    };
     let mut problems = Vec::new();
     if connections::can_read(&files) {
         problems.extend(Source::faults(&files));
@@ -96,7 +115,10 @@ fn check(cli: &Cli, dir: &Path, config: Option<&Path>) -> Result<Exit> {
             .hint("docs/connectors/ describes the files"),
         );
     }
-    report(cli, &problems, &format!("{}: no problem found", files.name))
+    Checked {
+        name: files.name,
+        problems,
+    }
 }
 
 fn test(cli: &Cli, dir: &Path) -> Result<Exit> {
@@ -131,25 +153,51 @@ fn read(dir: &Path) -> Result<ConnectorFiles> {
     library::read_folder(dir)
 }
 
-fn report(cli: &Cli, problems: &[Error], fine: &str) -> Result<Exit> {
+fn report(cli: &Cli, checked: &[Checked]) -> Result<Exit> {
     match cli.output {
         OutputFormat::Json => {
-            let rows: Vec<_> = problems
-                .iter()
-                .map(|error| json!({ "code": error.code(), "message": error.message(), "hint": error.advice() }))
-                .collect();
-            output::json(&rows)?;
+            let rows = checked.iter().flat_map(|one| {
+                one.problems.iter().map(|error| {
+                    json!({ "connector": one.name, "code": error.code(), "message": error.message(), "hint": error.advice() })
+                })
+            });
+            output::json(&rows.collect::<Vec<_>>())?;
         }
-        OutputFormat::Table if problems.is_empty() => eprintln!("{fine}"),
         OutputFormat::Table => {
-            for error in problems {
-                eprintln!("error: {}", error.chain());
+            for one in checked {
+                // With one folder it is plain whose problems they are.
+                let of = match checked {
+                    [_] => String::new(),
+                    _ => format!("{}: ", one.name),
+                };
+                for error in &one.problems {
+                    eprintln!("error: {of}{}", error.chain());
+                }
+                if one.problems.is_empty() {
+                    eprintln!("{}: no problem found", one.name);
+                }
             }
         }
     }
-    Ok(if problems.is_empty() {
+    Ok(if checked.iter().all(|one| one.problems.is_empty()) {
         Exit::Done
     } else {
         Exit::Failed
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_a_problem_of_its_own() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = here.ancestors().nth(2).expect("the workspace");
+        let shipped = root.join("shared/connectors/systems");
+        let good = check_one(&shipped.join("yardi"), None);
+        assert_eq!((good.name.as_str(), good.problems.len()), ("yardi", 0));
+        let none = check_one(&shipped.join("nowhere"), None);
+        assert_eq!(none.problems[0].code(), "connector_dir_unreadable");
+    }
 }
