@@ -14,6 +14,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// Less CPU time than the system's, and memory that stays flat over many threads (docs/benchmarks.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     exit::code(run(&cli))

@@ -18,6 +18,10 @@ use crate::{
     errors::{Failure, in_time},
 };
 
+/// Bytes of a frame, unless the URL says otherwise. lapin holds 32 frames per connection and direction;
+/// with the broker's 128 KiB these would be 8 MiB for messages of a few hundred bytes each.
+const FRAME_MAX: u32 = 32 * 1_024;
+
 pub(crate) struct Link {
     uri: AMQPUri,
     purpose: &'static str,
@@ -44,6 +48,7 @@ impl Link {
         let mut uri = uri.clone();
         let heartbeat = options.heartbeat.as_secs().clamp(1, u16::MAX.into());
         uri.query.heartbeat = Some(u16::try_from(heartbeat).unwrap_or(u16::MAX));
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Self {
             uri,
             purpose,

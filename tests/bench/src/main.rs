@@ -28,6 +28,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// The product's own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Anything that stops a benchmark.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub type Outcome<T = ()> = Result<T, Failure>;
