@@ -1,6 +1,8 @@
 //! [`TaskStore`] on SQLite.
 
 pub(crate) mod attempts;
+#[cfg(test)]
+mod by_key;
 mod claim;
 mod crash;
 mod dependency;
