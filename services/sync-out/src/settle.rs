@@ -23,8 +23,9 @@ use crate::{
 
 /// Outcomes written together.
 const BATCH: usize = 200;
-/// Batches being written at once, so that one travels while another commits.
-const WRITES: usize = 2;
+/// Batches being written at once, so that one travels while another commits. The second one is a
+/// full one: small ones cost the database more for each outcome.
+pub(crate) const WRITES: usize = 2;
 /// Pause before a failed write is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -181,8 +182,7 @@ pub(crate) async fn run(
         batch.push(first);
         let until = Instant::now() + context.settings.linger;
         while batch.len() < BATCH {
-            // Nothing is lost by waiting for more while nobody could write it.
-            let busy = writes.len() >= WRITES;
+            let busy = !writes.is_empty();
             let room = BATCH - batch.len();
             tokio::select! {
                 _ = writes.join_next(), if busy => {}

@@ -2,6 +2,8 @@
 
 use sluice_core::catalogue::RateLimit;
 
+use crate::settle;
+
 /// Fewer calls per second than this, and a batch waits alone: a second one would wait for its
 /// turn longer than is good for urgent work and for its lease.
 const SLOW: f64 = 0.1;
@@ -16,7 +18,8 @@ pub struct Window {
     pub claim: usize,
     /// Batches in hand at once.
     pub slots: usize,
-    /// Unsettled messages per class: what is in hand, and a batch to pick from.
+    /// Unsettled messages per class: what is in hand, what is being settled, and a batch to pick from.
+    /// With fewer, batches would be small while outcomes are written.
     pub prefetch: u16,
 }
 
@@ -36,14 +39,17 @@ pub fn window(limits: &[RateLimit], batch: usize, slots: usize, records_per_call
         let of_a_second = (calls_per_second * per_call as f64).ceil() as usize;
         let slots = if calls_per_second < SLOW {
             1
-        } else {
+        } else if of_a_second < batch {
             slots.clamp(1, 2)
+        } else {
+            // A batch lasts less than a second: as without limits.
+            slots.max(1)
         };
         (of_a_second.max(per_call).min(batch), slots)
     } else {
         (batch, slots.max(1))
     };
-    let prefetch = (claim * (slots + 1)).clamp(2, MOST_PREFETCH);
+    let prefetch = (claim * (1 + slots + settle::WRITES)).clamp(2, MOST_PREFETCH);
     Window {
         claim,
         slots,
@@ -64,7 +70,10 @@ mod tests {
     #[test]
     fn without_limits_the_settings_count() {
         let window = window(&[], 200, 3, 1);
-        assert_eq!((window.claim, window.slots, window.prefetch), (200, 3, 800));
+        assert_eq!(
+            (window.claim, window.slots, window.prefetch),
+            (200, 3, 1_200)
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::{
 /// Each look costs queries, which should not show in the figures.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// The same for counting what waits.
-const COUNT: Duration = Duration::from_millis(200);
+const COUNT: Duration = Duration::from_millis(50);
 const REST: u32 = 20;
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const WORKER: &str = "bench";

@@ -45,8 +45,12 @@ pub(crate) async fn blockers(pool: &Pool, query: &BlockerQuery) -> Result<Vec<Bl
         left join lateral (
             select pm.id
             from json_to_recordset(m.parents) p (entity_type text, source_id text)
-            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
-                and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+            cross join lateral (
+                select id from sync_master_data pm
+                where pm.source_connection_id = m.source_connection_id
+                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+                limit 1
+            ) pm
             where most.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
             limit 1
         ) parent on true
@@ -99,7 +103,7 @@ pub(crate) async fn look(pool: &Pool, look: &BlockedLook) -> Result<BlockedFound
     transaction!(pool, connection => look_once(connection, look).await)
 }
 
-async fn look_once(
+pub(super) async fn look_once(
     connection: &mut PgConnection,
     look: &BlockedLook,
 ) -> Result<BlockedFound, Failure> {
@@ -124,7 +128,8 @@ async fn look_once(
     })
 }
 
-/// Those whose chain of parents leads back to them.
+/// Those whose chain of parents leads back to them. Each step is found by key; `limit 1` keeps the
+/// planner from joining the other way round, through all that waits, while its statistics are old.
 async fn cycles(connection: &mut PgConnection, page: &[i64]) -> Result<Vec<i64>, Failure> {
     Ok(sqlx::query_scalar!(
         r#"with recursive chain (start, id, hops) as (
@@ -132,14 +137,24 @@ async fn cycles(connection: &mut PgConnection, page: &[i64]) -> Result<Vec<i64>,
             union all
             select chain.start, push.id, chain.hops + 1
             from chain
-            join sync_queue q on q.id = chain.id
-            join sync_master_data m on m.id = q.master_data_id
+            cross join lateral (select * from sync_queue q where q.id = chain.id limit 1) q
+            cross join lateral (
+                select * from sync_master_data m where m.id = q.master_data_id limit 1
+            ) m
             join connections c on c.id = m.source_connection_id
             cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
-                and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-            join sync_queue push on push.kind = 'push' and push.master_data_id = pm.id
-                and push.connection_id = q.connection_id
+            cross join lateral (
+                select id from sync_master_data pm
+                where pm.source_connection_id = m.source_connection_id
+                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+                limit 1
+            ) pm
+            cross join lateral (
+                select * from sync_queue push
+                where push.kind = 'push' and push.master_data_id = pm.id
+                    and push.connection_id = q.connection_id
+                limit 1
+            ) push
             where q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
                 and push.state = 'waiting' and push.blocked_on is not null
                 and chain.hops < $2 and (chain.hops = 0 or chain.id <> chain.start)
@@ -204,11 +219,17 @@ async fn missing(
         r#"with missing as materialized (
             select distinct m.organization_id, m.source_connection_id, p.entity_type, p.source_id
             from sync_queue q
-            join sync_master_data m on m.id = q.master_data_id
+            cross join lateral (
+                select * from sync_master_data m where m.id = q.master_data_id limit 1
+            ) m
             join connections c on c.id = m.source_connection_id
             cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            left join sync_master_data pm on pm.source_connection_id = m.source_connection_id
-                and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+            left join lateral (
+                select id from sync_master_data pm
+                where pm.source_connection_id = m.source_connection_id
+                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+                limit 1
+            ) pm on true
             left join parent_requests r on r.source_connection_id = m.source_connection_id
                 and r.entity_type = p.entity_type and r.source_id = p.source_id
             where q.id = any($1::bigint[]) and pm.id is null

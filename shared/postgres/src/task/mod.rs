@@ -1,6 +1,8 @@
 //! The [`sluice_store::TaskStore`] part about tasks.
 
 pub(crate) mod attempts;
+#[cfg(test)]
+mod by_key;
 pub(crate) mod claim;
 mod crash;
 pub(crate) mod dependency;

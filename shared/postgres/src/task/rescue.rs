@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use sluice_core::Result;
 use sluice_store::task::{RescueSettings, Rescued};
+use sqlx::PgConnection;
 
 use super::crash;
-use crate::{convert::seconds, error::failed, pool::Pool};
+use crate::{
+    convert::seconds,
+    error::{Failure, failed, transaction},
+    pool::Pool,
+};
 
 /// Four looks, each limited, each on an index of its own, each a transaction. Rows in the
 /// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
@@ -43,35 +48,49 @@ pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Res
     .execute(pool)
     .await
     .map_err(failed)?;
+    let unblocked = transaction!(pool, connection => unblock(connection, limit).await)?;
+    Ok(Rescued {
+        due: due.rows_affected(),
+        leases,
+        given_up,
+        messages: messages.rows_affected(),
+        unblocked,
+    })
+}
+
+/// Children whose parents are there by now. By key, as in `dependency`.
+pub(super) async fn unblock(connection: &mut PgConnection, limit: i64) -> Result<u64, Failure> {
     let unblocked = sqlx::query!(
         "update sync_queue
         set state = 'pending', blocked_on = null, modified_date = clock_timestamp()
         where id in (
             select q.id
             from sync_queue q
-            join sync_master_data m on m.id = q.master_data_id
+            cross join lateral (
+                select * from sync_master_data m where m.id = q.master_data_id limit 1
+            ) m
             join connections c on c.id = m.source_connection_id
             cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            join sync_master_data pm on pm.source_connection_id = m.source_connection_id
-                and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-            join links l on l.master_data_id = pm.id and l.connection_id = q.connection_id
-                and l.external_id is not null
-            where q.state = 'waiting'
+            cross join lateral (
+                select id from sync_master_data pm
+                where pm.source_connection_id = m.source_connection_id
+                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
+                limit 1
+            ) pm
+            cross join lateral (
+                select external_id from links l
+                where l.master_data_id = pm.id and l.connection_id = q.connection_id
+                limit 1
+            ) l
+            where q.state = 'waiting' and q.blocked_on is not null and l.external_id is not null
                 and q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
             limit $1 for no key update of q skip locked
         )",
         limit,
     )
-    .execute(pool)
-    .await
-    .map_err(failed)?;
-    Ok(Rescued {
-        due: due.rows_affected(),
-        leases,
-        given_up,
-        messages: messages.rows_affected(),
-        unblocked: unblocked.rows_affected(),
-    })
+    .execute(connection)
+    .await?;
+    Ok(unblocked.rows_affected())
 }
 
 /// Pulls, steps, log entries and idempotency keys go with their run, letters' outcomes with their

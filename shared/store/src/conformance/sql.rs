@@ -1,6 +1,7 @@
 //! What the cases of the SQL contracts ([`crate::MasterStore`], [`crate::TaskStore`],
 //! [`crate::FleetStore`], [`crate::CredentialStore`]) share.
 
+mod alone;
 mod make;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use crate::{
     },
 };
 
+pub use alone::*;
 pub use make::*;
 
 /// One database of one backend. Fresh: no migration has run.
