@@ -16,7 +16,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use sluice_core::{Error, Result};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, filter::DynFilterFn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 pub use recorder::prometheus;
@@ -56,12 +56,7 @@ pub fn init(settings: &TelemetrySettings, role: &str) -> Result<TelemetryGuard> 
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        // Spans of libraries cost more than they tell; events belong into logs.
-        .with_filter(filter_fn(|metadata| {
-            metadata.is_span()
-                && *metadata.level() <= tracing::Level::INFO
-                && metadata.target().starts_with("sluice")
-        }));
+        .with_filter(our_spans());
     let started = Registry::default()
         .with(spans)
         .with(logs(settings.log_format).with_filter(filter))
@@ -70,6 +65,18 @@ pub fn init(settings: &TelemetrySettings, role: &str) -> Result<TelemetryGuard> 
         trace::remember_dispatch();
     }
     Ok(TelemetryGuard { provider })
+}
+
+/// Spans of libraries cost more than they tell; events belong into logs.
+///
+/// Asked for each span: what drivers ask through the `log` crate leaves a thread's answer behind,
+/// and a span of a call site that counts as always enabled would take it for its own and be lost.
+fn our_spans<S>() -> DynFilterFn<S> {
+    DynFilterFn::new(|metadata, _| {
+        metadata.is_span()
+            && *metadata.level() <= tracing::Level::INFO
+            && metadata.target().starts_with("sluice")
+    })
 }
 
 fn filter(settings: &TelemetrySettings) -> Result<EnvFilter> {

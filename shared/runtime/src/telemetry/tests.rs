@@ -44,6 +44,28 @@ fn a_trace_continues_over_a_border_without_any_exporter() {
     assert!(!received.contains(parts[2]), "the span id must be new");
 }
 
+/// sqlx asks through the `log` crate whether a statement is to be logged, and mostly it is not.
+#[test]
+fn a_question_of_a_driver_does_not_lose_the_next_span() {
+    let provider = trace::provider("test").unwrap();
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("test"))
+        .with_filter(our_spans());
+    let logs = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::sink)
+        .with_filter(EnvFilter::new("info"));
+    let subscriber = Registry::default().with(spans).with(logs);
+    tracing::subscriber::with_default(subscriber, || {
+        let statement = tracing::debug_span!(target: "sqlx::query", "statement");
+        let statement = statement.metadata().unwrap();
+        for _ in 0..2 {
+            tracing::dispatcher::get_default(|dispatch| dispatch.enabled(statement));
+            let page = tracing::info_span!("page");
+            assert!(page.in_scope(traceparent).is_some());
+        }
+    });
+}
+
 #[test]
 fn rubbish_is_no_trace() {
     for rubbish in [
