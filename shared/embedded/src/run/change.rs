@@ -33,6 +33,9 @@ pub(crate) async fn change(
         check_room(&mut tx, organization.0).await?;
     }
     write_state(&mut tx, id.0, to).await?;
+    if run.state == RunState::Paused {
+        unstage(&mut tx, id.0).await?;
+    }
     if to.is_final() {
         close_tasks(&mut tx, id.0).await?;
     }
@@ -59,6 +62,21 @@ pub(super) async fn write_state(
         id,
         state,
         ended,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Messages that came while the run was paused were used up in vain; a second one does no harm.
+async fn unstage(connection: &mut SqliteConnection, id: i64) -> Result<()> {
+    let now = now();
+    sqlx::query!(
+        "update sync_queue set state = 'pending', staged_date = null, modified_date = ?2
+        where run_id = ?1 and state = 'staged'",
+        id,
         now,
     )
     .execute(connection)

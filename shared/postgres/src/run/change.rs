@@ -52,6 +52,9 @@ async fn change_once(
         check_room(connection, organization.0).await?;
     }
     write_state(connection, id.0, to).await?;
+    if run.state == RunState::Paused {
+        unstage(connection, id.0).await?;
+    }
     if to.is_final() {
         close_tasks(connection, id.0).await?;
     }
@@ -77,6 +80,23 @@ pub(super) async fn write_state(
         id,
         to.as_str(),
         to.is_final(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Messages that came while the run was paused were used up in vain; a second one does no harm.
+async fn unstage(connection: &mut PgConnection, id: i64) -> Result<(), Failure> {
+    sqlx::query!(
+        "with staged as materialized (
+            select id from sync_queue where run_id = $1 and state = 'staged'
+            order by id for no key update
+        )
+        update sync_queue q
+        set state = 'pending', staged_date = null, modified_date = clock_timestamp()
+        from staged where q.id = staged.id",
+        id,
     )
     .execute(connection)
     .await?;

@@ -259,6 +259,8 @@ pub async fn a_paused_run_stops_and_resumes_where_it_was(fixture: Arc<dyn SqlFix
     let ask = claim(&staged, LONG);
     assert!(w.tasks.claim_pulls(&ask).await.unwrap().tasks.is_empty());
     change(&w, id, RunState::Running).await.unwrap();
+    // Whoever asked in vain has used up the message: there is another one at once.
+    assert_eq!(ids(&w.stage_pulls().await), staged);
     let pull = w.tasks.claim_pulls(&ask).await.unwrap().tasks.remove(0);
     assert_eq!(pull.progress, None);
     assert!(w.tasks.checkpoint(&page(&pull, 1)).await.unwrap());
