@@ -12,13 +12,12 @@ use sluice_connectors::{
     target::Target,
 };
 use sluice_core::{
-    Error, Result,
-    catalogue::{Catalogue, CatalogueSpec, Connection, ConnectionSpec},
+    Result,
+    catalogue::{Catalogue, Connection, ConnectionSpec},
     connector::ConnectorFiles,
     secret::SecretConfig,
 };
 use sluice_runtime::{config::StoreSettings, secret};
-use sluice_transform::Mapper;
 
 use crate::backends;
 
@@ -96,42 +95,6 @@ pub fn target(library: &Library, spec: &ConnectionSpec, shared: Option<&Shared>)
     let config = secret::resolve(&spec.config).map_err(|error| error.connection(&spec.name))?;
     let http = client(spec, &config, shared)?;
     Target::load(&*library.get(&spec.connector)?, &spec.name, config, http)
-}
-
-/// Everything that is wrong with a connection and can be found without calling anybody.
-pub fn check(library: &Library, catalogue: &CatalogueSpec, spec: &ConnectionSpec) -> Vec<Error> {
-    let files = match library.get(&spec.connector) {
-        Ok(files) => files,
-        Err(error) => return vec![error.connection(&spec.name)],
-    };
-    let mut problems = Vec::new();
-    if let Err(error) = secret::resolve(&spec.config) {
-        return vec![error.connection(&spec.name)];
-    }
-    let (reads, writes) = uses(catalogue, spec);
-    if reads || (!writes && can_read(&files)) {
-        problems.extend(source(library, spec, None).err());
-    }
-    if writes || (!reads && can_write(&files)) {
-        problems.extend(target(library, spec, None).err());
-    }
-    problems.extend(Mapper::load(&files).err());
-    problems
-}
-
-/// Whether some flow reads from the connection, and whether one writes to it.
-fn uses(catalogue: &CatalogueSpec, spec: &ConnectionSpec) -> (bool, bool) {
-    let flows = || {
-        catalogue
-            .flows
-            .iter()
-            .filter(|flow| flow.organization == spec.organization)
-    };
-    let reads = flows().any(|flow| flow.source == spec.name);
-    let writes = flows()
-        .flat_map(|flow| &flow.targets)
-        .any(|target| target.connection == spec.name);
-    (reads, writes)
 }
 
 /// Whether a connector describes reading.

@@ -1,6 +1,7 @@
 //! `sluice`: one binary, every role and every tool. Each command is one file in `commands`.
 
 mod backends;
+mod checks;
 mod cli;
 mod commands;
 mod connections;

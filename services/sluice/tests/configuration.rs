@@ -101,3 +101,86 @@ fn secrets_are_not_shown() {
         );
     }
 }
+
+const SOUND: &str = r#"
+    [[organizations]]
+    slug = "acme"
+    name = "Acme Homes"
+    [[connections]]
+    organization = "acme"
+    name = "yardi"
+    connector = "yardi"
+    config = { url = "https://yardi.example.test/acme/Webservices", credentials = { user_name = "sluice", password = "env:PATH", server_name = "s", database = "d", platform = "SQL", interface_entity = "e", interface_license = "env:PATH" }, property_aliases = { new = "old" } }
+    [[connections]]
+    organization = "acme"
+    name = "one"
+    connector = "one"
+    config = { base_url = "https://one.example.test", client_id = "sluice", client_secret = "env:PATH" }
+    [[flows]]
+    organization = "acme"
+    name = "yardi-to-one"
+    source = "yardi"
+    streams = ["properties"]
+    targets = [{ connection = "one", entities = ["Location"] }]
+"#;
+
+/// What nobody reads, or would be found to be wrong by a run only.
+#[test]
+fn mistakes_in_connections_and_flows_are_found_without_a_call() {
+    let check = |configuration: &str| with(configuration, &["config", "check", "--output", "json"]);
+    let sound = check(SOUND);
+    assert_eq!(sound.status.code(), Some(0), "{}", text(&sound));
+    for (right, wrong, told) in [
+        (
+            "property_aliases =",
+            "windw = \"P1Y\", property_aliases =",
+            "did you mean `window`?",
+        ),
+        (
+            "user_name =",
+            "interface_licence = \"x\", user_name =",
+            "`credentials.interface_licence`",
+        ),
+        (
+            "property_aliases =",
+            "window = \"5 years\", property_aliases =",
+            "`window` is refused",
+        ),
+        (
+            "property_aliases =",
+            "timezone = \"Mars/Base\", property_aliases =",
+            "`timezone` is refused",
+        ),
+        (
+            "https://yardi.example.test/acme/Webservices",
+            "not a url",
+            "`url` is refused",
+        ),
+        (
+            "client_id =",
+            "base_urll = \"x\", client_id =",
+            "did you mean `base_url`?",
+        ),
+        (
+            "property_aliases =",
+            "webhook_secrets = [\"env:HOME\"], property_aliases =",
+            "webhook secret",
+        ),
+        (
+            "streams = [\"properties\"]",
+            "streams = [\"propertys\"]",
+            "did you mean `properties`?",
+        ),
+        (
+            "entities = [\"Location\"]",
+            "entities = [\"Locatio\"]",
+            "did you mean `Location`?",
+        ),
+    ] {
+        assert!(SOUND.contains(right));
+        let output = check(&SOUND.replace(right, wrong));
+        let found = text(&output);
+        assert_ne!(output.status.code(), Some(0), "{wrong} is not found");
+        assert!(found.contains(told), "{told} is missing: {found}");
+    }
+}

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use sluice_connectors::library::Library;
 use sluice_core::Result;
-use sluice_runtime::{Settings, secret};
+use sluice_runtime::Settings;
 
 use crate::{
+    checks,
     cli::{Cli, ConfigCommand, OutputFormat},
-    connections,
     exit::Exit,
     output,
 };
@@ -51,7 +51,7 @@ fn check(cli: &Cli, settings: &Settings) -> Result<Exit> {
     let catalogue = settings.catalogue()?;
     let mut findings = Vec::new();
     for spec in &catalogue.connections {
-        for error in connections::check(&library, &catalogue, spec) {
+        for error in checks::connection(&library, &catalogue, spec) {
             findings.push(Finding {
                 connection: format!("{}/{}", spec.organization, spec.name),
                 code: error.code(),
@@ -60,7 +60,7 @@ fn check(cli: &Cli, settings: &Settings) -> Result<Exit> {
         }
     }
     for token in &settings.api_tokens {
-        findings.extend(secret::reference(&token.token).err().map(|error| Finding {
+        findings.extend(checks::api_token(token).err().map(|error| Finding {
             connection: format!("api_tokens/{}", token.name),
             code: error.code(),
             problem: error.chain(),

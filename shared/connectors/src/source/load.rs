@@ -123,6 +123,14 @@ impl Source {
     }
 }
 
+/// What a connector's manifest says about a connection's settings; null without a manifest that
+/// can be read, and when it says nothing.
+pub fn specification(files: &ConnectorFiles) -> Value {
+    let mut manifest = manifest_of(files).unwrap_or_default();
+    let specification = manifest.pointer_mut("/spec/connection_specification");
+    specification.map(Value::take).unwrap_or_default()
+}
+
 /// The manifest with references, types and parameters in their places.
 pub(super) fn manifest_of(files: &ConnectorFiles) -> Result<Value> {
     let text = files.get("manifest.yaml").ok_or_else(|| {

@@ -69,6 +69,7 @@ use serde_json::Value;
 use sluice_core::{Error, Result, connector::ConnectorFiles, run::RunKind, secret::SecretConfig};
 
 pub use api::{Page, SliceRequest, StreamInfo};
+pub use load::specification;
 pub use patience::Patience;
 
 use crate::http::HttpClient;

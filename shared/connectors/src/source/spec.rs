@@ -7,9 +7,25 @@ use sluice_core::{Error, Result};
 /// spec are not applied, as in the reference runtime.
 ///
 /// # Errors
-/// `setting_missing`, `setting_type_wrong`.
+/// `setting_missing`, `setting_type_wrong`;
+/// `setting_invalid` for what breaks another rule of the spec, such as a pattern.
 pub fn check(specification: &Value, config: &Value) -> Result<()> {
-    check_at(specification, config, "")
+    check_at(specification, config, "")?;
+    // A spec that is no JSON Schema says nothing more.
+    let Ok(rules) = jsonschema::validator_for(specification) else {
+        return Ok(());
+    };
+    rules.validate(config).map_err(|error| {
+        let path = error.instance_path().to_string().replace('/', ".");
+        // Values may be secrets.
+        invalid(&path, &error.masked().to_string())
+    })
+}
+
+fn invalid(path: &str, why: &str) -> Error {
+    let path = path.trim_start_matches('.');
+    let what = format!("the connection's setting `{path}` is refused: {why}");
+    Error::config("setting_invalid", what)
 }
 
 fn check_at(schema: &Value, value: &Value, path: &str) -> Result<()> {
@@ -23,6 +39,16 @@ fn check_at(schema: &Value, value: &Value, path: &str) -> Result<()> {
                 path.trim_start_matches('.')
             ),
         ));
+    }
+    // Of the formats these two only: others are not looked at by the reference runtime.
+    let wrong = match (schema.get("format").and_then(Value::as_str), value) {
+        (Some("uri"), Value::String(text)) => url::Url::parse(text).is_err(),
+        (Some("time-zone"), Value::String(text)) => text.parse::<chrono_tz::Tz>().is_err(),
+        _ => false,
+    };
+    if wrong {
+        let format = schema.get("format").and_then(Value::as_str);
+        return Err(invalid(path, &format!("no {}", format.unwrap_or("value"))));
     }
     let required = schema.get("required").and_then(Value::as_array);
     for name in required.into_iter().flatten().filter_map(Value::as_str) {
@@ -79,5 +105,29 @@ mod tests {
         let error = check(&spec, &json!({"url": "x", "login": {"password": 12345}})).unwrap_err();
         assert_eq!(error.code(), "setting_type_wrong");
         assert!(!error.chain().contains("12345"));
+    }
+
+    #[test]
+    fn patterns_and_choices_addresses_and_time_zones_are_checked() {
+        let spec = json!({"type": "object", "properties": {
+            "window": {"type": "string", "pattern": "^P[0-9]+[YMWD]$"}, "kind": {"enum": ["a", "b"]},
+            "url": {"type": "string", "format": "uri"}, "zone": {"type": "string", "format": "time-zone"},
+            "day": {"type": "string", "format": "date"}}});
+        let fine = json!({"window": "P1Y", "kind": "a", "url": "http://a.test", "zone": "Europe/Bern", "day": "x"});
+        assert!(check(&spec, &fine).is_err_and(|error| error.message().contains("`zone`")));
+        for (name, value) in [
+            ("window", "5 years"),
+            ("kind", "secret"),
+            ("url", "not a url"),
+            ("zone", "Mars/Base"),
+        ] {
+            let error = check(&spec, &json!({ name: value })).unwrap_err();
+            assert_eq!(error.code(), "setting_invalid");
+            assert!(error.message().contains(&format!("`{name}`")), "{error:?}");
+            assert!(!error.chain().contains(value), "{error:?}");
+        }
+        let zones =
+            json!({"zone": "Europe/Zurich", "day": "x", "url": "http://a.test", "window": "P12M"});
+        assert!(check(&spec, &zones).is_ok());
     }
 }

@@ -125,14 +125,28 @@ impl Source for Layer {
     }
 }
 
-/// The variables that are settings: `SLUICE_SECTION__KEY`. Others that begin with `SLUICE_`, such
-/// as `SLUICE_LOG`, have meanings of their own.
+/// The variables that begin with `SLUICE_`. Those with two underscores are settings
+/// (`SLUICE_SECTION__KEY`); others, such as `SLUICE_LOG`, have meanings of their own.
 pub(super) fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<(String, String)> {
     variables
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with(PREFIX) && name.contains(SEPARATOR))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect()
+}
+
+/// Variables that would be a setting if their underscore were two: nobody reads them.
+pub(super) fn one_underscore<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    environment: &[(String, String)],
+) -> Vec<(&str, String)> {
+    let names = keys.map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase()));
+    let known: Vec<String> = names.filter(|name| name.contains('.')).collect();
+    let meant = |name: &str| known.iter().find(|known| known.replace('.', "_") == name);
+    (environment.iter())
+        .filter(|(name, _)| !name.contains(SEPARATOR))
+        .filter_map(|(name, _)| Some((name.as_str(), meant(name)?.replace('.', SEPARATOR))))
         .collect()
 }
 
@@ -146,7 +160,10 @@ pub(super) fn merge(file: Option<&File>, environment: &[(String, String)]) -> Re
     if let Some(file) = file {
         builder = builder.add_source(Layer(file.tree()?));
     }
-    let variables = environment.iter().map(|(name, value)| {
+    let settings = environment
+        .iter()
+        .filter(|(name, _)| name.contains(SEPARATOR));
+    let variables = settings.map(|(name, value)| {
         let key = name
             .strip_prefix(PREFIX)
             .unwrap_or(name)

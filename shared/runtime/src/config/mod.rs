@@ -19,6 +19,7 @@ use config::Value;
 use sluice_core::{Result, catalogue::CatalogueSpec};
 
 pub use access::ApiTokenSettings;
+pub use problems::nearest;
 pub use sections::{
     ConnectorSettings, HttpSettings, LogFormat, OrchestratorSettings, RetentionSettings,
     ServiceSettings, StoreSettings, StoreUrl, SyncInSettings, SyncOutSettings, TelemetrySettings,
@@ -99,6 +100,11 @@ impl Settings {
         let defaults = layers::merge(None, &[])?;
         let merged = layers::merge(file.as_ref(), &environment)?;
         let mut problems = Problems::default();
+        let known = show::origins(&defaults);
+        let known = known.iter().map(|origin| origin.key.as_str());
+        for (name, meant) in layers::one_underscore(known, &environment) {
+            problems.add(name, format!("read by nothing, did you mean `{meant}`?"));
+        }
         let settings = Self::build(defaults, merged, &mut problems);
         match settings {
             Some(settings) if problems.is_empty() => Ok(settings),

@@ -101,7 +101,12 @@ impl StoreSettings {
                     return None;
                 }
             };
-            if schemes.contains(&url.scheme()) {
+            // MongoDB's can name several hosts, and a file's path may be anything.
+            let strict = ["postgres", "postgresql", "amqp", "amqps"].contains(&url.scheme());
+            if strict && let Err(error) = url::Url::parse(url.expose()) {
+                problems.add(key, format!("is no address: {error}"));
+                None
+            } else if schemes.contains(&url.scheme()) {
                 Some(url)
             } else {
                 problems.add(

@@ -275,6 +275,31 @@ fn an_unknown_variable_is_named() {
     );
 }
 
+/// A variable of somebody else's, such as a secret's, is left alone.
+#[test]
+fn a_setting_with_one_underscore_is_told() {
+    let variable = |name: &str| (name.to_owned(), "x".to_owned());
+    let variables = vec![
+        variable("SLUICE_STORE_RAW"),
+        variable("SLUICE_STORE_PASSWORD"),
+    ];
+    let error = Settings::from_layers(None, variables).unwrap_err();
+    let told = "SLUICE_STORE_RAW: read by nothing, did you mean `SLUICE_STORE__RAW`?";
+    assert!(error.message().contains(told), "{error}");
+    assert!(!error.message().contains("PASSWORD"), "{error}");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_without_its_password() {
+    let text = "[store]\nmaster = \"postgres://sluice:hunter2@[bad/x\"\n";
+    let error = Settings::from_toml(text).unwrap_err();
+    assert!(
+        error.message().contains("store.master: is no address"),
+        "{error}"
+    );
+    assert!(!error.message().contains("hunter2"), "{error}");
+}
+
 #[test]
 fn a_file_that_is_no_toml_is_refused_with_its_line_and_without_quoting_it() {
     let error = Settings::from_toml("[store]\nraw = \"x\"\npassword = hunter2\n").unwrap_err();
