@@ -336,18 +336,36 @@ fn add_nested(body: &mut Value, path: &[String], value: Value) -> Result<()> {
         return Err(twice(first));
     };
     if rest.is_empty() {
-        match map.get(first) {
-            Some(existing) if *existing != value => return Err(twice(first)),
-            _ => {
+        return match map.get_mut(first) {
+            Some(existing) => merge(existing, value, first),
+            None => {
                 map.insert(first.clone(), value);
+                Ok(())
             }
-        }
-        return Ok(());
+        };
     }
     let child = map
         .entry(first.clone())
         .or_insert_with(|| Value::Object(Map::new()));
     add_nested(child, rest, value)
+}
+
+fn merge(existing: &mut Value, more: Value, key: &str) -> Result<()> {
+    match (existing, more) {
+        (Value::Object(map), Value::Object(more)) => {
+            for (key, value) in more {
+                match map.get_mut(&key) {
+                    Some(existing) => merge(existing, value, &key)?,
+                    None => {
+                        map.insert(key, value);
+                    }
+                }
+            }
+            Ok(())
+        }
+        (existing, more) if *existing == more => Ok(()),
+        _ => Err(twice(key)),
+    }
 }
 
 /// Pairs of a mapping; lists repeat the key, nulls vanish.

@@ -59,6 +59,17 @@ enum TextFilter {
     Trim,
 }
 
+/// Why an evaluation gives nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The engine is needed after all.
+    Engine,
+    /// What is not there was put in order. The engine would give it a place, Python does not.
+    Undefined,
+    /// Values of kinds that have no order among one another, likewise.
+    Mismatch,
+}
+
 /// What a template gives.
 pub(super) enum Given {
     /// Of a template that is one expression and nothing else.
@@ -90,8 +101,8 @@ impl Direct {
         parts.collect::<Option<_>>().map(Self)
     }
 
-    /// `None` when the engine is needed after all.
-    pub fn given<'a>(&self, names: &impl Fn(&str) -> Option<&'a Jinja>) -> Option<Given> {
+    /// What it gives, or why that is for somebody else to say.
+    pub fn given<'a>(&self, names: &impl Fn(&str) -> Option<&'a Jinja>) -> Result<Given, Stop> {
         if let [Part::Value(only)] = self.0.as_slice() {
             return only.value(names).map(Given::Value);
         }
@@ -102,10 +113,10 @@ impl Direct {
                 Part::Value(value) => python::write_jinja_text(&value.value(names)?, &mut text),
             }
             if text.len() > super::MAX_OUTPUT {
-                return None;
+                return Err(Stop::Engine);
             }
         }
-        Some(Given::Text(text))
+        Ok(Given::Text(text))
     }
 }
 
@@ -193,10 +204,10 @@ fn text_of(parsed: &Parsed<'_>) -> Option<Box<str>> {
 }
 
 impl Expr {
-    fn value<'a>(&self, names: &impl Fn(&str) -> Option<&'a Jinja>) -> Option<Jinja> {
-        Some(match self {
+    fn value<'a>(&self, names: &impl Fn(&str) -> Option<&'a Jinja>) -> Result<Jinja, Stop> {
+        Ok(match self {
             Self::Constant(value) => value.clone(),
-            Self::Name(name) => names(name)?.clone(),
+            Self::Name(name) => names(name).ok_or(Stop::Engine)?.clone(),
             Self::Field(of, name) => field(&of.value(names)?, name)?,
             Self::Get(of, name, default) => {
                 let found = field(&of.value(names)?, name)?;
@@ -208,6 +219,9 @@ impl Expr {
             }
             Self::Compare(left, comparison, right) => {
                 let (left, right) = (left.value(names)?, right.value(names)?);
+                if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
+                    ordered(&left, &right)?;
+                }
                 Jinja::from(match comparison {
                     Comparison::Equal => left == right,
                     Comparison::Unequal => left != right,
@@ -235,7 +249,8 @@ impl Expr {
             }
             Self::Text(filter, of) => {
                 let value = of.value(names)?;
-                let text = value.as_str().filter(|_| !value.is_safe())?;
+                let text = value.as_str().filter(|_| !value.is_safe());
+                let text = text.ok_or(Stop::Engine)?;
                 match filter {
                     TextFilter::Lower => text.to_lowercase().into(),
                     TextFilter::Upper => text.to_uppercase().into(),
@@ -247,9 +262,21 @@ impl Expr {
 }
 
 /// A field of a mapping, or undefined; parts of what is no mapping are for the engine.
-fn field(of: &Jinja, name: &str) -> Option<Jinja> {
+fn field(of: &Jinja, name: &str) -> Result<Jinja, Stop> {
     match of.kind() {
-        ValueKind::Map => of.get_attr(name).ok(),
-        _ => None,
+        ValueKind::Map => of.get_attr(name).map_err(|_| Stop::Engine),
+        _ => Err(Stop::Engine),
+    }
+}
+
+/// Whether Python has an order for two values.
+fn ordered(left: &Jinja, right: &Jinja) -> Result<(), Stop> {
+    use ValueKind::{Bool, Iterable, Number, Plain, Seq, String, Undefined};
+    match (left.kind(), right.kind()) {
+        (Undefined, _) | (_, Undefined) => Err(Stop::Undefined),
+        (Number | Bool, Number | Bool) | (String, String) => Ok(()),
+        // Dates and lists.
+        (Plain | Seq | Iterable, Plain | Seq | Iterable) => Err(Stop::Engine),
+        _ => Err(Stop::Mismatch),
     }
 }

@@ -12,7 +12,7 @@ use minijinja::{
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::{moment::DateValue, python};
+use super::{moment::DateValue, numbers, python};
 use crate::source::time::{self, Duration, Moment};
 
 /// Hidden name of the run's time, so that "now" can be handed in.
@@ -43,6 +43,7 @@ pub fn now_value(moment: Moment) -> Value {
 pub(super) fn add(env: &mut Environment<'_>) {
     add_time(env);
     add_text(env);
+    numbers::add(env);
     env.add_function("max", |items: Rest<Value>| extreme(items, true));
     env.add_function("min", |items: Rest<Value>| extreme(items, false));
     env.add_function("generate_uuid", || uuid::Uuid::new_v4().to_string());
@@ -153,6 +154,16 @@ fn extreme(items: Rest<Value>, largest: bool) -> Result<Value, Error> {
         }
         _ => items.to_vec(),
     };
+    if items.iter().any(Value::is_undefined) {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let kind = |value: &Value| match value.kind() {
+        ValueKind::Bool => ValueKind::Number,
+        kind => kind,
+    };
+    if items.iter().any(|item| kind(item) != kind(&items[0])) {
+        return Err(mismatch("values that have no order"));
+    }
     let found = if largest {
         items.into_iter().max()
     } else {
@@ -195,7 +206,11 @@ fn add_text(env: &mut Environment<'_>) {
     for name in ["e", "escape"] {
         env.add_filter(name, |value: Value| escape(&python::jinja_text(&value)));
     }
-    env.add_filter("base64encode", |text: &str| STANDARD.encode(text));
+    env.add_filter("base64encode", |value: Value| match value.as_str() {
+        Some(text) => Ok(STANDARD.encode(text)),
+        None if value.is_undefined() => Err(Error::from(ErrorKind::UndefinedError)),
+        None => Err(invalid("not a text")),
+    });
     // The reference runtime encodes here too, whatever the name says.
     env.add_filter("base64binascii_decode", |text: &str| STANDARD.encode(text));
     env.add_filter("base64decode", |text: &str| {

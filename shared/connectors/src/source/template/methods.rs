@@ -148,9 +148,12 @@ fn text(value: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         "join" => {
             let items = args
                 .first()
-                .ok_or_else(|| Error::from(ErrorKind::MissingArgument))?
-                .try_iter()?;
+                .ok_or_else(|| Error::from(ErrorKind::MissingArgument))?;
+            if items.is_none() {
+                return Err(Error::new(ErrorKind::InvalidOperation, "a list expected"));
+            }
             items
+                .try_iter()?
                 .map(|item| python::jinja_text(&item))
                 .collect::<Vec<_>>()
                 .join(value)

@@ -13,6 +13,7 @@ pub mod literal;
 mod mapping;
 mod methods;
 mod moment;
+mod numbers;
 pub mod python;
 mod texts;
 
@@ -25,7 +26,7 @@ use minijinja::{
 use serde_json::Value;
 use sluice_core::{Error, Result};
 
-use direct::{Direct, Given};
+use direct::{Direct, Given, Stop};
 use engine::Rendered;
 use literal::Literal;
 pub use mapping::{Mapping, Nested};
@@ -217,8 +218,8 @@ impl Template {
             return Ok(value.clone());
         }
         match self.given(scope) {
-            Some(given) => Ok(read_given(given)),
-            None => Ok(read_literal(self.rendered(scope)?)),
+            Ok(given) => Ok(read_given(given)),
+            Err(_) => Ok(read_literal(self.rendered(scope)?)),
         }
     }
 
@@ -273,7 +274,7 @@ impl Template {
 
     /// The boolean form.
     pub fn truth(&self, scope: &Scope<'_>) -> Result<bool> {
-        if let Some(given) = self.given(scope) {
+        if let Ok(given) = self.given(scope) {
             return Ok(truth(&read_given(given)));
         }
         Ok(match self.render(scope)? {
@@ -284,9 +285,9 @@ impl Template {
     }
 
     /// What the engine would give, when it is not needed for that.
-    fn given(&self, scope: &Scope<'_>) -> Option<Given> {
+    fn given(&self, scope: &Scope<'_>) -> std::result::Result<Given, Stop> {
         let Kind::Rendered { direct, needs, .. } = &self.0.kind else {
-            return None;
+            return Err(Stop::Engine);
         };
         let value = |name: &str| match name {
             "parameters" => Some(&self.0.parameters),
@@ -294,14 +295,17 @@ impl Template {
         };
         // An unknown name is told, also where it would not be looked at.
         let known = needs.iter().all(|need| value(need).is_some());
-        direct.as_ref().filter(|_| known)?.given(&value)
+        let direct = direct.as_ref().filter(|_| known).ok_or(Stop::Engine)?;
+        direct.given(&value)
     }
 
     fn render(&self, scope: &Scope<'_>) -> Result<Rendered> {
-        if let Some(given) = self.given(scope) {
-            return Ok(Rendered::Text(given.into_text()));
+        match self.given(scope) {
+            Ok(given) => Ok(Rendered::Text(given.into_text())),
+            Err(Stop::Engine) => self.engine(scope),
+            Err(Stop::Undefined) => Ok(Rendered::Undefined),
+            Err(Stop::Mismatch) => Ok(Rendered::TypeMismatch),
         }
-        self.engine(scope)
     }
 
     /// The template for error texts, shortened.

@@ -321,7 +321,7 @@ proptest! {
         let scope = Scope::new(&templates, &json::of(&config));
         for record in records {
             let scope = scope.clone().with("record", json::of(&record));
-            let Some(given) = template.given(&scope) else {
+            let Ok(given) = template.given(&scope) else {
                 continue;
             };
             let Ok(Rendered::Text(text)) = template.engine(&scope) else {

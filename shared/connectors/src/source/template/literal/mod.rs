@@ -27,8 +27,9 @@ pub fn read(text: &str) -> Option<Value> {
 
 /// The same with what JSON does not tell.
 pub fn read_typed(text: &str) -> Option<Literal> {
+    let text = code(text)?;
     // Most evaluated texts are words or documents; this looks at one character.
-    let first = text.trim_start_matches([' ', '\t']).chars().next()?;
+    let first = text.chars().next()?;
     if !(first.is_ascii_digit()
         || matches!(
             first,
@@ -50,9 +51,8 @@ pub fn read_typed(text: &str) -> Option<Literal> {
     {
         return None;
     }
-    // Python takes leading blanks from the source, but not other white space.
     let mut reader = Reader {
-        rest: text.trim_start_matches([' ', '\t']),
+        rest: text,
         brackets: 0,
         is_tuple: false,
     };
@@ -65,6 +65,15 @@ pub fn read_typed(text: &str) -> Option<Literal> {
         value,
         is_tuple: reader.is_tuple,
     })
+}
+
+/// What Python would read: blanks before it and empty lines above it count for nothing, but a line
+/// below empty ones must not be indented.
+fn code(text: &str) -> Option<&str> {
+    let start = text.trim_start_matches([' ', '\t']);
+    let code = start.trim_start_matches([' ', '\t', '\n', '\r']);
+    let above = start.strip_suffix(code)?;
+    (above.is_empty() || above.ends_with('\n')).then_some(code)
 }
 
 struct Reader<'a> {
