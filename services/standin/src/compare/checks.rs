@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Comparison, Mismatch};
 
@@ -100,12 +100,26 @@ impl Checks {
     }
 }
 
-/// Equal as people see it: 2 and 2.0 are the same number.
+/// Equal as people see it: 2 and 2.0 are the same number, a `null` in an object is no field.
 fn same(held: &Value, wanted: &Value) -> bool {
-    match (held.as_f64(), wanted.as_f64()) {
-        (Some(held), Some(wanted)) => (held - wanted).abs() < 1e-9,
+    match (held, wanted) {
+        (Value::Number(held), Value::Number(wanted)) => {
+            let (held, wanted) = (held.as_f64(), wanted.as_f64());
+            held.zip(wanted).is_some_and(|(h, w)| (h - w).abs() < 1e-9)
+        }
+        (Value::Array(held), Value::Array(wanted)) => {
+            held.len() == wanted.len() && held.iter().zip(wanted).all(|(h, w)| same(h, w))
+        }
+        (Value::Object(held), Value::Object(wanted)) => {
+            let mut names = held.keys().chain(wanted.keys());
+            names.all(|name| same(part(held, name), part(wanted, name)))
+        }
         _ => held == wanted,
     }
+}
+
+fn part<'a>(object: &'a Map<String, Value>, name: &str) -> &'a Value {
+    object.get(name).unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]
@@ -165,8 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_by_value() {
+    fn values_are_compared_as_people_see_them() {
         assert!(same(&json!(2), &json!(2.0)));
         assert!(!same(&json!(2), &json!("2")));
+        assert!(same(&json!([{ "a": 1, "b": null }]), &json!([{ "a": 1 }])));
+        assert!(!same(&json!([{ "a": 1, "b": 2 }]), &json!([{ "a": 1 }])));
+        assert!(!same(&json!([1]), &json!([1, 2])));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! What is expected everywhere is computed here from the source's clean truth, by rules written
 //! for this purpose alone, so that a fault in a connector's mapping rules shows as a mismatch.
+//! Every field that is sent is compared, but for those that tell nothing of the source's record:
+//! version numbers, and which of a file's texts was spelled how.
 //!
 //! | truth | master record | ONE | Lessen360 |
 //! |---|---|---|---|
@@ -11,10 +13,14 @@
 //! | attachment | Attachment | attachment, where its work order is | attachment, where its work order is and the type is accepted |
 
 mod checks;
+mod contact;
 mod lessen360;
 mod master;
 mod one;
 mod rules;
+#[cfg(test)]
+mod tests;
+mod times;
 
 use std::collections::BTreeMap;
 

@@ -23,6 +23,8 @@ pub(super) struct Truth<'a> {
 /// A leaseholder or an occupant.
 pub(super) struct Person<'a> {
     pub id: &'a str,
+    /// The record of the person's own.
+    pub record: &'a Value,
     pub person: &'a Value,
     /// The leaseholder's record, which has the unit and the status.
     pub lease: &'a Value,
@@ -40,6 +42,7 @@ impl<'a> Truth<'a> {
         for lease in kind("resident") {
             residents.push(Person {
                 id: text(lease, "/tCode"),
+                record: lease,
                 person: &lease["person"],
                 lease,
                 leads: true,
@@ -47,6 +50,7 @@ impl<'a> Truth<'a> {
             for occupant in lease["occupants"].as_array().map_or(&[][..], Vec::as_slice) {
                 residents.push(Person {
                     id: text(occupant, "/rCode"),
+                    record: occupant,
                     person: &occupant["person"],
                     lease,
                     leads: false,
@@ -124,17 +128,55 @@ pub(super) fn location_id(property: &str, unit: &str) -> String {
 pub(super) fn full_name(person: &Value) -> String {
     ["/firstName", "/middleName", "/lastName"]
         .into_iter()
-        .map(|part| text(person, part).replace('*', "").trim().to_owned())
-        .filter(|part| !part.is_empty())
+        .filter_map(|part| name_part(person, part).as_str().map(str::to_owned))
         .collect::<Vec<_>>()
         .join(" ")
 }
 
 /// Who asked, without the staff's asterisks.
 pub(super) fn requester(request: &Value) -> Value {
-    match text(request, "/requestorName").replace('*', "").trim() {
+    name_part(request, "/requestorName")
+}
+
+/// What a unit is called where it has no name of its own.
+pub(super) fn unit_name(unit: &Value) -> Value {
+    Value::from(format!(
+        "{} {}",
+        text(unit, "/propertyCode"),
+        text(unit, "/unitCode")
+    ))
+}
+
+/// One part of a person's name, without the staff's asterisks.
+pub(super) fn name_part(person: &Value, pointer: &str) -> Value {
+    match text(person, pointer).replace('*', "").trim() {
         "" => Value::Null,
-        name => Value::from(name),
+        part => Value::from(part),
+    }
+}
+
+/// A request in one line: the whole description, since the brief one is only its beginning.
+pub(super) fn summary(request: &Value) -> Value {
+    filled(request, "/fullDescription")
+}
+
+/// What a file's name tells about its content.
+pub(super) fn content_type(attachment: &Value) -> &'static str {
+    let name = text(attachment, "/fileName").to_lowercase();
+    match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "heic" => "image/heic",
+        "bmp" => "image/bmp",
+        "tif" | "tiff" => "image/tiff",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "mp4" => "video/mp4",
+        "doc" => "application/msword",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        _ => "application/octet-stream",
     }
 }
 
