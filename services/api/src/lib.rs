@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 pub use health::ConnectionHealth;
 pub use v1::{Management, Token, Tokens};
-pub use webhook::WebhookSecrets;
+pub use webhook::{WebhookSecrets, WebhookStreams};
 
 /// What the routes need.
 #[derive(Clone)]
@@ -38,6 +38,9 @@ pub struct Api {
 pub struct Intake {
     /// Signing secrets per connection; a connection without one takes no webhooks.
     pub secrets: WebhookSecrets,
+    /// Streams of the connections whose connector could be opened here; those of others are not
+    /// known before sync-in looks at what came.
+    pub streams: WebhookStreams,
     /// Largest accepted body, in bytes.
     pub max_body: usize,
     /// How far a time stamp may be from now, either way.

@@ -5,11 +5,14 @@
 //! as a pulled page (promises I1, I2). Nothing of an unverified body is stored or looked into:
 //! anybody could fill the store otherwise.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -20,6 +23,7 @@ use serde_json::json;
 use sluice_core::ConnectionId;
 use sluice_runtime::failpoint::{self, Point};
 use sluice_store::raw::{NewPayload, PayloadKind, PutPayload};
+use sluice_sync_in::intake::may_hold_records;
 
 use crate::{
     Api, Intake,
@@ -29,6 +33,9 @@ use crate::{
 
 /// Signing secrets by connection; two of them while one is being replaced.
 pub type WebhookSecrets = HashMap<ConnectionId, Vec<SecretSlice<u8>>>;
+
+/// Names of the streams that a connection has.
+pub type WebhookStreams = HashMap<ConnectionId, HashSet<String>>;
 
 const UNKNOWN: Problem = Problem::new(
     StatusCode::NOT_FOUND,
@@ -40,10 +47,10 @@ pub(crate) async fn receive(
     State(api): State<Api>,
     Path((organization, connection, stream)): Path<(String, String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let answer = match &api.intake {
-        Some(intake) => {
+    let answer = match (&api.intake, body) {
+        (Some(intake), Ok(body)) => {
             accept(
                 &api,
                 intake,
@@ -55,7 +62,8 @@ pub(crate) async fn receive(
             )
             .await
         }
-        None => Err(UNKNOWN),
+        (Some(intake), Err(rejection)) => Err(not_received(&rejection, intake.max_body)),
+        (None, _) => Err(UNKNOWN),
     };
     let (outcome, response) = match answer {
         Ok((outcome, status, id)) => (
@@ -64,7 +72,9 @@ pub(crate) async fn receive(
         ),
         Err(problem) => {
             tracing::warn!(
-                webhook.connection = ?connection, problem.code = problem.code, status = problem.status.as_u16(),
+                webhook.connection = connection,
+                problem.code = problem.code,
+                status = problem.status.as_u16(),
                 "webhook refused"
             );
             (problem.code, problem.into_response())
@@ -102,6 +112,10 @@ async fn accept(
     let now = Utc::now();
     let id =
         signature::verify(headers, &body, secrets, now, intake.replay_window).map_err(refused)?;
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    check(intake, connection.id, &stream, content_type)?;
     let payload = NewPayload {
         organization_id,
         connection_id: connection.id,
@@ -109,10 +123,7 @@ async fn accept(
         kind: PayloadKind::Webhook,
         stream,
         slice: json!({}),
-        content_type: headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
+        content_type: content_type.map(str::to_owned),
         body,
         delivery_id: Some(id.to_owned()),
         run_id: None,
@@ -143,6 +154,46 @@ async fn accept(
         }
         PutPayload::Duplicate(id) => ("duplicate", StatusCode::OK, id.0),
     })
+}
+
+/// What can be known to be unreadable before anybody looks into the body.
+fn check(
+    intake: &Intake,
+    connection: ConnectionId,
+    stream: &str,
+    content_type: Option<&str>,
+) -> Result<(), Problem> {
+    let streams = intake.streams.get(&connection);
+    if streams.is_some_and(|known| !known.contains(stream)) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "webhook_stream_unknown",
+            "the connection has no stream of this name; `sluice connector discover` lists them",
+        ));
+    }
+    if !may_hold_records(content_type) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "webhook_content_type",
+            "no records are read from this content type; send JSON, NDJSON, CSV or XML",
+        ));
+    }
+    Ok(())
+}
+
+fn not_received(rejection: &BytesRejection, max_body: usize) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            code: "webhook_too_large",
+            detail: format!("the body is larger than {max_body} bytes; send it in parts").into(),
+        },
+        status => Problem::new(
+            status,
+            "webhook_not_received",
+            "the body did not arrive; deliver it again",
+        ),
+    }
 }
 
 fn refused(why: Refused) -> Problem {

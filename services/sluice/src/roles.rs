@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_api::{Api, ConnectionHealth, Intake, Management, Token, Tokens, WebhookSecrets};
+use sluice_api::{
+    Api, ConnectionHealth, Intake, Management, Token, Tokens, WebhookSecrets, WebhookStreams,
+};
 use sluice_connectors::http::Terms;
 use sluice_core::{Error, Result, catalogue::Catalogue};
 use sluice_orchestrator::{Orchestrator, SourceStreams};
@@ -162,7 +164,7 @@ pub async fn spawn(
         let prometheus = telemetry::prometheus();
         let (intake, management) = match role.includes(Role::Api) {
             true => (
-                Some(Arc::new(intake(settings, &context.catalogue)?)),
+                Some(Arc::new(intake(context)?)),
                 Some(Arc::new(management(settings, &context.catalogue)?)),
             ),
             false => (None, None),
@@ -240,9 +242,10 @@ fn worker_name(role: Role) -> String {
 }
 
 /// Signing secrets of the connections that take webhooks: `webhook_secrets` in their config.
-fn intake(settings: &Settings, catalogue: &Catalogue) -> Result<Intake> {
-    let mut secrets = WebhookSecrets::new();
-    for connection in &catalogue.connections {
+fn intake(context: &Context) -> Result<Intake> {
+    let settings = &context.settings;
+    let (mut secrets, mut streams) = (WebhookSecrets::new(), WebhookStreams::new());
+    for connection in &context.catalogue.connections {
         let Some(references) = connection
             .spec
             .config
@@ -259,9 +262,20 @@ fn intake(settings: &Settings, catalogue: &Catalogue) -> Result<Intake> {
             opened.push(secret);
         }
         secrets.insert(connection.id, opened);
+        match connections::source(&context.connectors, &connection.spec, None) {
+            Ok(source) => {
+                let names = source.streams().iter().map(|stream| stream.name.clone());
+                streams.insert(connection.id, names.collect());
+            }
+            Err(error) => tracing::warn!(
+                error = error.chain(),
+                "webhooks of unknown streams cannot be refused for this connection"
+            ),
+        }
     }
     Ok(Intake {
         secrets,
+        streams,
         max_body: usize::try_from(settings.http.max_body).unwrap_or(usize::MAX),
         replay_window: settings.http.replay_window,
         retention: settings.retention.raw,

@@ -1,7 +1,44 @@
 //! Reads records out of bodies that come from files and webhooks, in plain formats.
 
-use serde_json::{Map, Value};
-use sluice_core::{Error, Result};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use sluice_core::{Error, ErrorClass, Result};
+
+use crate::prepare::Rejection;
+
+/// The code of a line or row that is no record.
+pub(crate) const LINE_UNREADABLE: &str = "line_unreadable";
+
+/// Most of a broken line that its raw record shows, in bytes; the payload keeps all of it.
+const LINE_SHOWN: usize = 10_000;
+
+/// A line or row that could not be read. The others go on without it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Broken {
+    /// Its number and its text.
+    pub(crate) raw: Value,
+    pub(crate) rejection: Rejection,
+}
+
+impl Broken {
+    fn new(line: u64, text: &[u8], fault: &str) -> Box<Self> {
+        let shown = text.get(..LINE_SHOWN).unwrap_or(text);
+        Box::new(Self {
+            raw: json!({ "line": line, "text": String::from_utf8_lossy(shown).trim_end() }),
+            rejection: Rejection {
+                class: ErrorClass::Validation,
+                code: LINE_UNREADABLE.to_owned(),
+                message: format!("line {line} is no record: {fault}"),
+            },
+        })
+    }
+}
+
+/// A record, or what stands where one was expected.
+pub(crate) type Piece = Result<Value, Box<Broken>>;
+
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Formats told apart by content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,8 +46,15 @@ enum Format {
     Json,
     NdJson,
     Csv,
-    /// XML and anything else: only the source's own decoder knows.
+    /// XML, and what the content type leaves open: only the source's own decoder knows.
     OfSource,
+    /// Pictures, forms and the like.
+    Other,
+}
+
+/// Whether records can be in a body of this content type at all.
+pub(crate) fn may_hold_records(content_type: Option<&str>) -> bool {
+    format(content_type) != Format::Other
 }
 
 fn format(content_type: Option<&str>) -> Format {
@@ -23,33 +67,61 @@ fn format(content_type: Option<&str>) -> Format {
         "text/csv" => Format::Csv,
         "application/json" | "text/json" => Format::Json,
         other if other.ends_with("+json") => Format::Json,
-        _ => Format::OfSource,
+        other if other.ends_with("+xml") => Format::OfSource,
+        ""
+        | "application/xml"
+        | "text/xml"
+        | "text/plain"
+        | "application/octet-stream"
+        | "application/gzip"
+        | "application/zip" => Format::OfSource,
+        _ => Format::Other,
     }
 }
 
 /// The records of a body. JSON is read as the source's own answers are, when records are found
-/// that way; else a list is its elements, and an object one record.
+/// that way; else a list is its elements, and an object one record. Of lines and rows the broken
+/// ones are told apart; a body without a single good one is of another format.
 ///
 /// # Errors
 /// `payload_unreadable`, with line and column but no content; `by_source`'s own.
 pub(crate) fn records(
     content_type: Option<&str>,
-    body: &[u8],
-    by_source: impl FnOnce() -> Result<Vec<Value>>,
-) -> Result<Vec<Value>> {
+    body: &Bytes,
+    by_source: impl FnOnce(&Bytes) -> Result<Vec<Value>>,
+) -> Result<Vec<Piece>> {
+    let body = match body.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => &body.slice_ref(text),
+        None => body,
+    };
+    let whole = |records: Vec<Value>| records.into_iter().map(Ok).collect();
     match format(content_type) {
-        Format::OfSource => by_source(),
-        Format::NdJson => nd_json(body),
-        Format::Csv => csv(body),
-        Format::Json => match by_source() {
-            Ok(records) if !records.is_empty() => Ok(records),
-            _ => json(body),
+        Format::OfSource | Format::Other => by_source(body).map(whole),
+        Format::NdJson => some_good("NDJSON", nd_json(body)),
+        Format::Csv => some_good("CSV", csv(body)?),
+        Format::Json => match by_source(body) {
+            Ok(records) if !records.is_empty() => Ok(whole(records)),
+            _ => json_list(body).map(whole),
         },
     }
 }
 
-fn json(body: &[u8]) -> Result<Vec<Value>> {
-    match serde_json::from_slice(body).map_err(|error| unreadable("JSON", &json_fault(&error)))? {
+fn some_good(format: &str, pieces: Vec<Piece>) -> Result<Vec<Piece>> {
+    match pieces.first() {
+        Some(Err(first)) if pieces.iter().all(Result::is_err) => {
+            Err(unreadable(format, &first.rejection.message))
+        }
+        _ => Ok(pieces),
+    }
+}
+
+fn json_list(body: &[u8]) -> Result<Vec<Value>> {
+    let fault = |error: serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        let fault = format!("{} at line {line}, column {column}", kind(&error));
+        unreadable("JSON", &fault)
+    };
+    match serde_json::from_slice(body).map_err(fault)? {
         Value::Array(records) => Ok(records),
         record @ Value::Object(_) => Ok(vec![record]),
         _ => Err(unreadable(
@@ -59,59 +131,65 @@ fn json(body: &[u8]) -> Result<Vec<Value>> {
     }
 }
 
-fn nd_json(body: &[u8]) -> Result<Vec<Value>> {
-    body.split(|byte| *byte == b'\n')
-        .enumerate()
+fn nd_json(body: &[u8]) -> Vec<Piece> {
+    let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
+    lines
         .filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace))
-        .map(|(index, line)| {
+        .map(|(number, line)| {
             serde_json::from_slice(line).map_err(|error| {
-                let line = index + 1;
-                unreadable("NDJSON", &format!("line {line}: {}", json_fault(&error)))
+                let fault = format!("{} at column {}", kind(&error), error.column());
+                Broken::new(number, line, &fault)
             })
         })
         .collect()
 }
 
-/// Where and how JSON is broken; serde's own text may quote the content.
-fn json_fault(error: &serde_json::Error) -> String {
-    format!(
-        "{:?} error at line {}, column {}",
-        error.classify(),
-        error.line(),
-        error.column()
-    )
+/// How JSON is broken; serde's own text may quote the content.
+fn kind(error: &serde_json::Error) -> String {
+    format!("{:?} error", error.classify())
 }
 
-fn csv(body: &[u8]) -> Result<Vec<Value>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+fn csv(body: &[u8]) -> Result<Vec<Piece>> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::Headers)
+        .flexible(true)
         .from_reader(body);
-    let headers = reader.headers().map_err(csv_fault)?.clone();
-    reader
-        .records()
-        .map(|row| {
-            let row = row.map_err(csv_fault)?;
-            let fields: Map<_, _> = headers
-                .iter()
-                .zip(&row)
-                .map(|(name, text)| (name.to_owned(), Value::from(text)))
-                .collect();
-            Ok(Value::Object(fields))
-        })
-        .collect()
+    let headers = reader.headers().map_err(|error| csv_fault(&error))?.clone();
+    let (mut pieces, mut row) = (Vec::new(), csv::ByteRecord::new());
+    while reader
+        .read_byte_record(&mut row)
+        .map_err(|error| csv_fault(&error))?
+    {
+        pieces.push(csv_row(&headers, &row).map_err(|fault| {
+            let at = row.position().map_or((0, 0), |at| (at.line(), at.byte()));
+            let bytes = usize::try_from(at.1).ok();
+            let text = bytes.and_then(|from| body.get(from..)).unwrap_or_default();
+            let length = usize::try_from(reader.position().byte().saturating_sub(at.1));
+            let text = text.get(..length.unwrap_or_default()).unwrap_or(text);
+            Broken::new(at.0, text, fault)
+        }));
+    }
+    Ok(pieces)
 }
 
-fn csv_fault(error: csv::Error) -> Error {
-    let at = error
-        .position()
-        .map_or_else(String::new, |at| format!("line {}: ", at.line()));
+fn csv_row(headers: &csv::StringRecord, row: &csv::ByteRecord) -> Result<Value, &'static str> {
+    if row.len() != headers.len() {
+        return Err("the number of fields differs from the header's");
+    }
+    let mut fields = Map::new();
+    for (name, text) in headers.iter().zip(row) {
+        let text = std::str::from_utf8(text).map_err(|_| "text is not UTF-8")?;
+        fields.insert(name.to_owned(), text.into());
+    }
+    Ok(Value::Object(fields))
+}
+
+fn csv_fault(error: &csv::Error) -> Error {
     let what = match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => "text is not UTF-8",
-        csv::ErrorKind::UnequalLengths { .. } => "the number of fields differs from the header's",
+        csv::ErrorKind::Utf8 { .. } => "the header is not UTF-8",
         _ => "broken",
     };
-    unreadable("CSV", &format!("{at}{what}"))
+    unreadable("CSV", what)
 }
 
 fn unreadable(format: &str, fault: &str) -> Error {
@@ -127,46 +205,74 @@ mod tests {
 
     use super::*;
 
-    fn not_by_source() -> Result<Vec<Value>> {
+    fn not_by_source(_: &Bytes) -> Result<Vec<Value>> {
         Err(Error::validation(
             "other_format",
             "the source speaks another",
         ))
     }
 
-    fn read(content_type: &str, body: &str) -> Result<Vec<Value>> {
-        records(Some(content_type), body.as_bytes(), not_by_source)
+    fn read(content_type: &str, body: impl Into<Bytes>) -> Result<Vec<Piece>> {
+        records(Some(content_type), &body.into(), not_by_source)
+    }
+
+    fn good(content_type: &str, body: &'static str) -> Vec<Value> {
+        let pieces = read(content_type, body).unwrap();
+        pieces.into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
     fn plain_formats_become_records() {
         assert_eq!(
-            read("application/json; charset=utf-8", r#"[{"a":1},{"a":2}]"#).unwrap(),
+            good("application/json; charset=utf-8", r#"[{"a":1},{"a":2}]"#),
             [json!({"a": 1}), json!({"a": 2})]
         );
         assert_eq!(
-            read("application/json", r#"{"a":1}"#).unwrap(),
+            good("application/json", "\u{feff}{\"a\":1}"),
             [json!({"a": 1})]
         );
         assert_eq!(
-            read("application/x-ndjson", "{\"a\":1}\r\n\n{\"a\":2}\n").unwrap(),
+            good("application/x-ndjson", "\u{feff}{\"a\":1}\r\n\n{\"a\":2}\n"),
             [json!({"a": 1}), json!({"a": 2})]
         );
         assert_eq!(
-            read("text/csv", "\u{feff} id ,name\n1,\"Anna, B\"\n").unwrap(),
+            good("text/csv", "\u{feff} id ,name\n1,\"Anna, B\"\n"),
             [json!({"id": "1", "name": "Anna, B"})]
         );
     }
 
     #[test]
     fn the_sources_own_form_comes_first_and_is_the_only_one_for_xml() {
-        let own = || Ok(vec![json!({"own": true})]);
-        assert_eq!(
-            records(Some("application/json"), b"{}", own).unwrap(),
-            [json!({"own": true})]
-        );
-        assert_eq!(records(None, b"<a/>", own).unwrap(), [json!({"own": true})]);
+        let own = |body: &Bytes| Ok(vec![json!({ "own": body.len() })]);
+        let read_by_source =
+            |content_type, body: &'static str| records(content_type, &body.into(), own).unwrap();
+        let expected = [Ok(json!({ "own": 2 }))];
+        assert_eq!(read_by_source(Some("application/json"), "{}"), expected);
+        let expected = [Ok(json!({ "own": 4 }))];
+        assert_eq!(read_by_source(None, "\u{feff}<a/>"), expected);
         assert_eq!(read("text/xml", "<a/>").unwrap_err().code(), "other_format");
+    }
+
+    #[test]
+    fn a_broken_line_keeps_none_of_the_others_out() {
+        let ndjson = read("application/jsonl", "{\"a\":1}\n\n{\"a\":\n{\"a\":2}").unwrap();
+        assert_eq!(ndjson.len(), 3);
+        let broken = ndjson[1].as_ref().unwrap_err();
+        assert_eq!(broken.raw, json!({ "line": 3, "text": "{\"a\":" }));
+        assert_eq!(
+            broken.rejection.message,
+            "line 3 is no record: Eof error at column 5"
+        );
+        let csv = Bytes::from_static(b"a,b\n1,2\n3\n\"4\n\",\xff\n5,6\n");
+        let csv = read("text/csv", csv).unwrap();
+        assert_eq!(csv.len(), 4);
+        let raws: Vec<_> = csv[1..3]
+            .iter()
+            .map(|one| &one.as_ref().unwrap_err().raw)
+            .collect();
+        assert_eq!(raws[0], &json!({ "line": 3, "text": "3" }));
+        assert_eq!(raws[1], &json!({ "line": 4, "text": "\"4\n\",\u{fffd}" }));
+        assert_eq!(csv[3], Ok(json!({ "a": "5", "b": "6" })));
     }
 
     /// C4: what is wrong is said without the content.
@@ -175,7 +281,7 @@ mod tests {
         for (content_type, body) in [
             ("application/json", r#"{"name": "Planted Canary""#),
             ("application/json", r#""Planted Canary""#),
-            ("application/x-ndjson", "{}\n{Planted Canary}"),
+            ("application/x-ndjson", "{Planted Canary}\nCanary"),
             ("text/csv", "a,b\nPlanted Canary\n"),
         ] {
             let error = read(content_type, body).unwrap_err();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_core::{Error, Result, Timestamp, run::RunCounts};
 use sluice_runtime::telemetry;
 use sluice_store::raw::{NewPayload, PayloadId, PayloadKind, PutPayload};
@@ -44,6 +44,12 @@ pub enum Kept {
     /// Hand it to [`Ingester::process`]; should the process die first, recovery does.
     Pending(PayloadId, Box<NewPayload>),
     Duplicate(PayloadId),
+}
+
+/// Whether a webhook of this content type can be read at all: lists of records in JSON, NDJSON,
+/// CSV or XML, and what a connector's own decoder may know.
+pub fn may_hold_records(content_type: Option<&str>) -> bool {
+    decode::may_hold_records(content_type)
 }
 
 impl Ingester {
@@ -112,24 +118,14 @@ impl Ingester {
         id: &PayloadId,
         payload: &NewPayload,
     ) -> Result<Result<RunCounts>> {
-        let records = match extract(source, payload).await {
-            Ok(records) => records,
+        let found = match found(source, id, payload).await {
+            Ok(found) => found,
             Err(error) => {
                 let failed = Some(payload_error(&error));
                 self.backends.raw.finish_payload(id, failed).await?;
                 return Ok(Err(error));
             }
         };
-        let slice = Arc::new(payload.slice.clone());
-        let found = records
-            .into_iter()
-            .map(|raw| Found {
-                raw,
-                slice: slice.clone(),
-                payload: id.clone(),
-                received_at: payload.received_at,
-            })
-            .collect();
         let origin = Origin {
             run_id: payload.run_id,
             traceparent: telemetry::traceparent_within(payload.traceparent.as_deref()),
@@ -168,22 +164,45 @@ pub async fn ingest_payload(
     }
 }
 
-/// The records in a stored body. A page is read as the source reads it; what others sent may also
-/// be plain JSON, NDJSON or CSV.
-async fn extract(source: &Arc<SourceConnection>, payload: &NewPayload) -> Result<Vec<Value>> {
-    let (source, payload) = (source.clone(), payload.clone());
+/// The records in a stored body, with the slice it came from. A page is read as the source reads
+/// it; what others sent may also be plain JSON, NDJSON or CSV.
+///
+/// # Errors
+/// The body's own: what makes it unreadable.
+pub(crate) async fn found(
+    source: &Arc<SourceConnection>,
+    id: &PayloadId,
+    payload: &NewPayload,
+) -> Result<Vec<Found>> {
+    let (source, id, payload) = (source.clone(), id.clone(), payload.clone());
     tokio::task::spawn_blocking(move || {
-        let by_source = || {
+        let content_type = payload.content_type.as_deref();
+        let by_source = |body: &Bytes| {
             source
                 .source
-                .records(&payload.stream, &payload.slice, &payload.body)
+                .records_as(&payload.stream, &payload.slice, body, content_type)
         };
-        match payload.kind {
-            PayloadKind::Page => by_source(),
+        let pieces: Vec<_> = match payload.kind {
+            PayloadKind::Page => by_source(&payload.body)?.into_iter().map(Ok).collect(),
             PayloadKind::Webhook | PayloadKind::File => {
-                decode::records(payload.content_type.as_deref(), &payload.body, by_source)
+                decode::records(content_type, &payload.body, by_source)?
             }
-        }
+        };
+        let slice = Arc::new(payload.slice);
+        let found = pieces.into_iter().map(|piece| {
+            let (raw, broken) = match piece {
+                Ok(raw) => (raw, None),
+                Err(broken) => (broken.raw, Some(broken.rejection)),
+            };
+            Found {
+                raw,
+                broken,
+                slice: slice.clone(),
+                payload: id.clone(),
+                received_at: payload.received_at,
+            }
+        });
+        Ok(found.collect())
     })
     .await
     .map_err(|error| {

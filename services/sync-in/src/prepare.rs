@@ -22,6 +22,8 @@ const VIOLATIONS_SHOWN: usize = 5;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub raw: Value,
+    /// Why it is no record: a line or row of its payload that could not be read.
+    pub broken: Option<Rejection>,
     pub slice: Arc<Value>,
     pub payload: PayloadId,
     /// When the source last said so.
@@ -97,14 +99,8 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
     // The payload keeps the bytes as received; the record must fit into every store.
     sluice_transform::ingest::check_text(&mut found.raw);
     let hash = Hash::of_json(&found.raw);
-    let mapped = source.mapper.to_canonical(
-        &stream.name,
-        &found.raw,
-        &found.slice,
-        &source.connection.spec.config,
-    );
     let (mut records, mut skipped, mut rejected) = (Vec::new(), None, Vec::new());
-    match mapped {
+    match mapped(source, stream, &found) {
         Ok(Mapped::Records(mapped)) => {
             for record in mapped {
                 match check(source, record) {
@@ -120,7 +116,7 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
             }
         }
         Ok(Mapped::Skipped(reason)) => skipped = Some(reason),
-        Err(error) => rejected.push(Rejection::from(&error)),
+        Err(rejection) => rejected.push(rejection),
     }
     let entity_type = stream
         .entity_type
@@ -131,7 +127,10 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
         .iter()
         .find(|one| one.record.entity_type == entity_type)
         .map(|one| one.record.source_id.clone())
-        .or_else(|| identify::by_primary_key(&found.raw, &stream.primary_key))
+        .or_else(|| match found.broken {
+            Some(_) => None,
+            None => identify::by_primary_key(&found.raw, &stream.primary_key),
+        })
         .unwrap_or_else(|| identify::unidentified(hash));
     Prepared {
         found,
@@ -142,6 +141,21 @@ fn record(source: &SourceConnection, stream: &StreamInfo, mut found: Found) -> P
         skipped,
         rejected,
     }
+}
+
+fn mapped(
+    source: &SourceConnection,
+    stream: &StreamInfo,
+    found: &Found,
+) -> Result<Mapped, Rejection> {
+    if let Some(broken) = &found.broken {
+        return Err(broken.clone());
+    }
+    let config = &source.connection.spec.config;
+    let mapped = source
+        .mapper
+        .to_canonical(&stream.name, &found.raw, &found.slice, config);
+    mapped.map_err(|error| Rejection::from(&error))
 }
 
 fn check(

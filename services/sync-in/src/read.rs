@@ -342,6 +342,7 @@ fn found(
         .into_iter()
         .map(|raw| Found {
             raw,
+            broken: None,
             slice: slice.clone(),
             payload: payload.clone(),
             received_at,

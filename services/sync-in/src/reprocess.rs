@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sluice_core::{Result, run::RunCounts};
-use sluice_store::raw::RawRecordQuery;
+use sluice_store::raw::{RawRecord, RawRecordQuery};
 use tracing::Instrument;
 
 use crate::{
+    decode::LINE_UNREADABLE,
     prepare::Found,
     pull::{Ended, Pull},
 };
@@ -47,8 +48,10 @@ pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
             .records
             .into_iter()
             .filter(|record| since.is_none_or(|since| record.sync_date >= since))
+            .filter(|record| !is_broken_line(record))
             .map(|record| Found {
                 raw: record.raw,
+                broken: None,
                 slice: Arc::new(record.slice),
                 payload: record.payload_id,
                 received_at: record.sync_date,
@@ -70,6 +73,12 @@ pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
             return Ok(Ended::Stopped);
         }
     }
+}
+
+/// No mapping can mend it: it is no record.
+fn is_broken_line(record: &RawRecord) -> bool {
+    let last = record.errors.last();
+    last.is_some_and(|error| error.code == LINE_UNREADABLE)
 }
 
 async fn take(pull: &Pull, found: Vec<Found>) -> Result<RunCounts> {

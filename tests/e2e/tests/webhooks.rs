@@ -2,37 +2,21 @@
 
 mod harness;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use harness::{ORGANIZATION, Process, Setup, System, WEBHOOK_SECRET};
-use hmac::{Hmac, KeyInit, Mac};
+use harness::{Process, Setup, System, WEBHOOK_SECRET, webhook::Delivery};
 use mongodb::bson::{Document, doc};
-use serde_json::json;
-use sha2::Sha256;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Delivers a body as a vendor would, signed with this secret; returns the answer's status.
+/// Delivers a body, signed with this secret; returns the answer's status.
 async fn deliver(system: &System, api: &Process, secret: &str, id: &str, body: Vec<u8>) -> u16 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let stamp = now.as_secs().to_string();
-    let secret = STANDARD
-        .decode(secret.strip_prefix("whsec_").unwrap())
-        .unwrap();
-    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap();
-    mac.update(format!("{id}.{stamp}.").as_bytes());
-    mac.update(&body);
-    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
-    let url = format!("{}/webhooks/{ORGANIZATION}/yardi/properties", api.url);
-    let request = system
-        .http
-        .post(url)
-        .header("content-type", "application/json")
-        .header("webhook-id", id)
-        .header("webhook-timestamp", stamp)
-        .header("webhook-signature", signature)
-        .body(body);
+    let delivery = Delivery {
+        secret,
+        ..Delivery::new(id, body)
+    };
+    let request = delivery.to(&system.http, &api.url);
     request.send().await.unwrap().status().as_u16()
 }
 
@@ -89,4 +73,106 @@ async fn webhooks_are_checked_kept_and_taken_in_once() {
         })
         .await;
     assert_eq!(payloads(&system).await, 2);
+}
+
+/// A list of properties in each format that is read.
+fn formats(code: &str) -> [(&'static str, &'static str, String); 4] {
+    let property = |format| json!({ "Code": format!("{code}{format}"), "MarketingName": "Court" });
+    [
+        (
+            "json",
+            "application/json",
+            json!([property("json")]).to_string(),
+        ),
+        (
+            "ndjson",
+            "application/x-ndjson",
+            format!("{}\n", property("ndjson")),
+        ),
+        (
+            "csv",
+            "text/csv",
+            format!("Code,MarketingName\n{code}csv,Court\n"),
+        ),
+        (
+            "xml",
+            "application/xml",
+            format!(
+                "<Envelope><Body><GetPropertyConfigurationsResponse><GetPropertyConfigurationsResult>\
+                 <Properties><Property><Code>{code}xml</Code><MarketingName>Court</MarketingName>\
+                 </Property></Properties></GetPropertyConfigurationsResult>\
+                 </GetPropertyConfigurationsResponse></Body></Envelope>"
+            ),
+        ),
+    ]
+}
+
+/// I1: what a file or a webhook brings is taken in like a page of the source, in each format; what
+/// nobody could read is refused while its sender listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_format_comes_in_from_files_and_webhooks() {
+    let system = System::start(Setup {
+        records: 100,
+        ..Setup::default()
+    })
+    .await;
+    let api = system.spawn("api").await;
+    for (format, _, text) in formats("file") {
+        let file = format!("properties.{format}");
+        // Editors of some systems put a byte order mark before everything.
+        std::fs::write(system.folder.path().join(&file), format!("\u{feff}{text}")).unwrap();
+        let ingest = ["ingest", &file, "--connection", "yardi", "--output", "json"];
+        let ingest = [&ingest[..], &["--stream", "properties"]].concat();
+        let (status, answer) = system.command(&ingest).await;
+        assert_eq!(status, 0, "{format}: {answer}");
+        assert_eq!(answer["counts"]["created"], 1, "{format}: {answer}");
+    }
+    for (format, content_type, text) in formats("hook") {
+        let delivery = Delivery {
+            content_type,
+            ..Delivery::new(format, text)
+        };
+        let answer = delivery.to(&system.http, &api.url).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 202, "{format}");
+    }
+    let _sync_in = system.spawn("sync-in").await;
+    system
+        .until(PATIENCE, || async {
+            system.number("select count(*) from sync_master_data").await == 8
+        })
+        .await;
+    let before = payloads(&system).await;
+    let large = vec![b' '; 20 * 1024 * 1024 + 1];
+    for (code, status, delivery) in [
+        (
+            "webhook_stream_unknown",
+            404,
+            Delivery {
+                stream: "invoices",
+                ..Delivery::new("refused-1", "{}")
+            },
+        ),
+        (
+            "webhook_content_type",
+            415,
+            Delivery {
+                content_type: "image/png",
+                ..Delivery::new("refused-2", "{}")
+            },
+        ),
+        ("webhook_too_large", 413, Delivery::new("refused-3", large)),
+    ] {
+        let answer = delivery.to(&system.http, &api.url).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{code}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], format!("urn:sluice:problem:{code}"));
+    }
+    assert_eq!(payloads(&system).await, before);
+    let log = api.text();
+    let told = log.lines().find(|line| line.contains("webhook_too_large"));
+    assert!(
+        told.unwrap().contains(r#""webhook.connection":"yardi""#),
+        "{told:?}"
+    );
 }

@@ -14,6 +14,8 @@ use super::{
 /// One unit of reading: a partition and, with a cursor, its range.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
+    /// Missing for what nobody asked the source for: the body of a file or a webhook.
+    #[serde(default)]
     pub partition: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,

@@ -1,14 +1,11 @@
 //! A sender of webhooks that delivers again until it hears that the payload arrived (I1, I2).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::{
-    harness::{ORGANIZATION, WEBHOOK_SECRET},
+    harness::webhook::Delivery,
     world::{Backend, World},
 };
 
@@ -51,30 +48,11 @@ impl Hook {
 
 async fn deliver(world: &World, id: &str, property: &Value) -> bool {
     let body = property.to_string().into_bytes();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let stamp = now.as_secs().to_string();
-    let secret = WEBHOOK_SECRET.strip_prefix("whsec_").unwrap();
-    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(secret).unwrap()).unwrap();
-    mac.update(format!("{id}.{stamp}.").as_bytes());
-    mac.update(&body);
-    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     let role = match world.backend {
         Backend::Servers => "api",
         Backend::Embedded => "up",
     };
-    let url = format!(
-        "{}/webhooks/{ORGANIZATION}/yardi/properties",
-        world.url(role)
-    );
-    let request = world
-        .http
-        .post(url)
-        .timeout(Duration::from_secs(10))
-        .header("content-type", "application/json")
-        .header("webhook-id", id)
-        .header("webhook-timestamp", stamp)
-        .header("webhook-signature", signature)
-        .body(body);
-    let answer = request.send().await;
+    let request = Delivery::new(id, body).to(&world.http, &world.url(role));
+    let answer = request.timeout(Duration::from_secs(10)).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }

@@ -7,6 +7,7 @@ mod configuration;
 mod control;
 pub mod process;
 mod servers;
+pub mod webhook;
 
 use std::{
     collections::BTreeMap,
