@@ -57,7 +57,7 @@ impl RunRequest {
 /// order, which lists parents before children (promise O7).
 ///
 /// # Errors
-/// `flow_unknown`, `stream_unknown`, `streams_missing`, `record_missing`: each names what was
+/// `flow_unknown`, `stream_unknown`, `streams_missing`, `record_missing`, `full_since`: each names what was
 /// asked for and what there is.
 pub fn plan(catalogue: &Catalogue, request: &RunRequest, available: &[String]) -> Result<NewRun> {
     let flow = find_flow(catalogue, request)?;
@@ -73,6 +73,13 @@ pub fn plan(catalogue: &Catalogue, request: &RunRequest, available: &[String]) -
             "record_missing",
             "a single-record run needs the record's source id".to_owned(),
         ));
+    }
+    if request.kind == RunKind::Full && request.since.is_some() {
+        return Err(invalid(
+            "full_since",
+            "a full run reads everything, so it begins at no time of its own".to_owned(),
+        )
+        .hint("leave out either of the two"));
     }
     Ok(NewRun {
         organization_id: request.organization_id,
@@ -280,6 +287,14 @@ mod tests {
                 &available()
             )),
             "record_missing"
+        );
+        let since = RunRequest {
+            since: Some(Timestamp::UNIX_EPOCH),
+            ..request(RunKind::Full)
+        };
+        assert_eq!(
+            code(plan(&catalogue(&[]), &since, &available())),
+            "full_since"
         );
     }
 

@@ -210,7 +210,7 @@ pub struct RunStartArgs {
     /// Name of the flow
     pub flow: String,
     /// Everything the source has, instead of what changed since the last run
-    #[arg(long, conflicts_with_all = ["reprocess"])]
+    #[arg(long, conflicts_with_all = ["reprocess", "since"])]
     pub full: bool,
     /// Only the record with this source id
     #[arg(long)]
@@ -356,6 +356,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// A full run reads everything: `--since` would make it one of another kind.
+    #[test]
+    fn a_full_run_begins_at_no_time() {
+        let since = ["--since", "2026-01-01T00:00:00Z"];
+        let start = ["sluice", "run", "start", "flow"];
+        assert!(Cli::try_parse_from([&start[..], &since].concat()).is_ok());
+        assert!(Cli::try_parse_from([&start[..], &since, &["--full"]].concat()).is_err());
     }
 
     #[test]
