@@ -102,6 +102,10 @@ impl Ingester {
             let fates = fates.entry((prepared.entity_type.clone(), fate.as_str()));
             *fates.or_default() += 1;
         }
+        // What would become of a record is no record that was dealt with.
+        if origin.dry_run {
+            return Ok(counts);
+        }
         for ((entity_type, outcome), count) in fates {
             metrics::counter!(
                 names::SYNC_IN_RECORDS,
@@ -110,9 +114,6 @@ impl Ingester {
                 "outcome" => outcome
             )
             .increment(count);
-        }
-        if origin.dry_run {
-            return Ok(counts);
         }
         let mut kept: Vec<_> = prepared.into_iter().zip(outcomes).collect();
         // Of several with one id, the one that was applied is stored last: it is the newest.

@@ -44,13 +44,23 @@ async fn doctor_files_and_dry_runs() {
     assert_eq!(status, 1, "{findings}");
     assert_eq!(problems(&findings).len(), 1, "{findings}");
 
-    let _processes = [
+    let processes = [
         system.spawn("orchestrator").await,
         system.spawn("sync-in").await,
     ];
     let rehearsal = system.start_run(&["--full", "--dry-run"]).await;
     assert_eq!(system.until_over(rehearsal, PATIENCE).await, "done");
     assert!(system.progress(rehearsal).await.1 > 0);
+    let metrics = system.http.get(format!("{}/metrics", processes[1].url));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains("sluice_sync_in_duration_seconds"),
+        "{metrics}"
+    );
+    assert!(
+        !metrics.contains("sluice_sync_in_records_total{"),
+        "{metrics}"
+    );
     let written = "select (select count(*) from sync_master_data)
         + (select count(*) from data_versions) + (select count(*) from links)
         + (select count(*) from sync_state)

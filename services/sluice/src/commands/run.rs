@@ -48,7 +48,7 @@ pub async fn run(cli: &Cli, command: &RunCommand) -> Result<Exit> {
                     vec![
                         run.id.to_string(),
                         run.flow.clone(),
-                        run.kind.as_str().to_owned(),
+                        kind(run),
                         run.state.as_str().to_owned(),
                         run.counts.read.to_string(),
                         run.counts.created.to_string(),
@@ -204,6 +204,12 @@ async fn watch(
     }
 }
 
+/// What it does, for people.
+fn kind(run: &Run) -> String {
+    let dry = if run.dry_run { ", dry run" } else { "" };
+    format!("{}{dry}", run.kind.as_str())
+}
+
 fn exit_of(run: &Run) -> Exit {
     match run.state {
         RunState::Done => Exit::Done,
@@ -241,11 +247,10 @@ fn show(cli: &Cli, detail: &RunDetail) -> Result<()> {
     let run = &detail.run;
     let counts = &run.counts;
     println!(
-        "run {} of {} ({}{}) is {}",
+        "run {} of {} ({}) is {}",
         run.id,
         run.flow,
-        run.kind.as_str(),
-        if run.dry_run { ", dry run" } else { "" },
+        kind(run),
         run.state.as_str()
     );
     println!(
