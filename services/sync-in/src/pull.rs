@@ -300,6 +300,8 @@ impl Pull {
         let tried = Tried {
             attempts: self.task.retry_count.saturating_add(1),
             limited_for: self.task.limited_for,
+            // A run has an end, also while its source is down.
+            as_probe: false,
         };
         match retry::decide(error, tried, &policy, &mut rand::rng()) {
             Next::RetryAfter(after) => {

@@ -418,6 +418,7 @@ impl Delivery<'_> {
             &work.task,
             operation,
             error,
+            self.target.http.limiter().is_guarded(),
             self.certainty(&work),
             &self.target.connection.spec.retry,
             &mut rand::rng(),

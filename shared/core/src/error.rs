@@ -105,6 +105,7 @@ struct Inner {
     hint: Option<String>,
     scope: Scope,
     retry_after: Option<std::time::Duration>,
+    http_status: Option<u16>,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -118,6 +119,7 @@ impl Error {
             hint: None,
             scope: Scope::default(),
             retry_after: None,
+            http_status: None,
             source: None,
         }))
     }
@@ -161,6 +163,12 @@ impl Error {
         self
     }
 
+    /// The status of the answer that this error was made of.
+    pub fn http_status(mut self, status: u16) -> Self {
+        self.0.http_status = Some(status);
+        self
+    }
+
     /// The error below this one. Its text must be free of secrets and personal data too.
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(std::sync::Arc::new(source));
@@ -189,6 +197,11 @@ impl Error {
 
     pub fn wait(&self) -> Option<std::time::Duration> {
         self.0.retry_after
+    }
+
+    /// The status of the other side's answer, when there was one.
+    pub fn status(&self) -> Option<u16> {
+        self.0.http_status
     }
 
     /// The whole chain on one line, for the place that handles the error.

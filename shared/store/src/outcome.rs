@@ -186,7 +186,6 @@ fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         },
         PushNext::Snooze { after } => Outcome {
             wait: Some(*after),
-            intent_version: None,
             attempt: tried(AttemptOutcome::Snoozed),
             ..base
         },

@@ -182,7 +182,7 @@ impl From<&Error> for AttemptError {
             class: error.class(),
             code: error.code().to_owned(),
             message: error.to_string(),
-            http_status: None,
+            http_status: error.status(),
         }
     }
 }

@@ -141,13 +141,14 @@ impl Source {
             decoded: view,
         };
         let action = call.requester.errors.judge(&answer, &judged)?;
+        let status = response.status.as_u16();
         Ok(match action {
             Action::Success | Action::Ignore => Tried::Done(response, decoded),
             Action::Restart => Tried::Restart(response, decoded),
-            Action::Fail(error) => Tried::Failed(error, response.status),
-            Action::Renew(error) => Tried::Renew(error),
+            Action::Fail(error) => Tried::Failed(error.http_status(status), response.status),
+            Action::Renew(error) => Tried::Renew(error.http_status(status)),
             Action::Retry(error) | Action::RateLimited(error) => {
-                Tried::Again(error, Some(response))
+                Tried::Again(error.http_status(status), Some(response))
             }
         })
     }

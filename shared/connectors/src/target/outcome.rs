@@ -141,7 +141,8 @@ pub(super) fn judge(answer: &Answer<'_>, rules: &ErrorRules, usable: bool) -> Op
         &format!("answered {}", answer.status),
         &codes,
         &fields,
-    );
+    )
+    .http_status(answer.status);
     if let Some(wait) = answer.retry_after {
         error = error.retry_after(wait);
     }

@@ -74,6 +74,10 @@ async fn refused(status: u16, code: &'static str) -> (Vec<String>, u32) {
     let batch = batches(&server.url())
         .push(&entity("Location"), PushOperation::Create, items)
         .await;
+    let errors = batch.results.iter().filter_map(|one| one.as_ref().err());
+    for error in errors {
+        assert_eq!(error.status(), Some(status));
+    }
     (short(&batch), batch.calls)
 }
 
