@@ -19,8 +19,10 @@ pub use dlq::{DlqCommand, DlqFilter, DlqReplayArgs, ReplayChangeArgs, ReplaysCom
     5 conflict, 6 partly done, 7 unavailable or timed out, 130 interrupted."
 )]
 pub struct Cli {
-    /// Configuration file [default: sluice.toml when it exists]
-    #[arg(long, short, global = true, env = "SLUICE_CONFIG")]
+    /// Configuration file [default: sluice.toml when it exists] [env: SLUICE_CONFIG]
+    // The variable is read in `main`: clap would take it for the `--config` of `connector` too,
+    // which is another file.
+    #[arg(long, short, global = true)]
     pub config: Option<PathBuf>,
     /// Organization to work in; needed when more than one is configured
     #[arg(long, short = 'o', global = true, env = "SLUICE_ORGANIZATION")]

@@ -20,7 +20,9 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    let file = std::env::var_os("SLUICE_CONFIG").filter(|file| !file.is_empty());
+    cli.config = cli.config.or(file.map(Into::into));
     exit::code(run(&cli))
 }
 

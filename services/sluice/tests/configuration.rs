@@ -184,3 +184,16 @@ fn mistakes_in_connections_and_flows_are_found_without_a_call() {
         assert!(found.contains(told), "{told} is missing: {found}");
     }
 }
+
+/// A connector's `--config` is a JSON file of settings; the variable names another one.
+#[test]
+fn the_variable_of_the_configuration_is_none_of_a_connector_s_settings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
+    let folder = root.join("shared/connectors/systems/yardi");
+    let folder = folder.to_str().unwrap();
+    let output = with(SOUND, &["connector", "check", folder]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
