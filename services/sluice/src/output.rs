@@ -1,22 +1,42 @@
 //! Printing results: tables for people, JSON for programs. Data goes to stdout, all else to stderr.
 
+use std::{fmt, io::Write, process};
+
 use serde::Serialize;
 use sluice_core::{Error, Result};
 
 use crate::cli::OutputFormat;
 
+/// Exit status of programs whose reader has gone, as a shell tells it (128 + SIGPIPE).
+const READER_GONE: i32 = 141;
+
+/// `println!` for results: the end of a reader, such as `head`, ends the program quietly.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
+}
+pub(crate) use out;
+
+/// Prints a line of a result.
+pub fn line(text: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            process::exit(READER_GONE);
+        }
+        eprintln!("error: a result could not be written: {error}");
+        process::exit(1);
+    }
+}
+
 /// Prints one JSON document.
-#[expect(clippy::print_stdout, reason = "this is where results go to stdout")]
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Error::internal("output_failed", "a result could not be written as JSON").caused_by(error)
     })?;
-    println!("{text}");
+    out!("{text}");
     Ok(())
 }
 
 /// Prints rows under headings, columns as wide as needed.
-#[expect(clippy::print_stdout, reason = "this is where results go to stdout")]
 pub fn table(headings: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = headings
         .iter()
@@ -47,7 +67,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) {
             }
             text.push_str("  ");
         }
-        println!("{}", text.trim_end());
+        out!("{}", text.trim_end());
     };
     line(&mut headings.iter().copied());
     for row in rows {

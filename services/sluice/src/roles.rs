@@ -48,6 +48,7 @@ impl Role {
 /// or the end of the grace period stops at once.
 pub async fn run(cli: &Cli, role: Role) -> Result<Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
+    needs_others(&settings, role)?;
     let guard = telemetry(&settings, role.name())?;
     failpoint::arm()?;
     let shutdown = Shutdown::on_signals(settings.services.grace)?;
@@ -58,6 +59,20 @@ pub async fn run(cli: &Cli, role: Role) -> Result<Exit> {
     context.backends.broker.close().await;
     drop(guard);
     outcome.map(|()| Exit::Done)
+}
+
+/// A part of the work alone, with a broker that nobody else can reach, would wait for ever.
+fn needs_others(settings: &Settings, role: Role) -> Result<()> {
+    let alone = matches!(role, Role::SyncIn | Role::SyncOut | Role::Orchestrator);
+    if !alone || settings.store.broker.scheme() != "local" {
+        return Ok(());
+    }
+    let what = format!(
+        "`sluice {}` needs a broker that other processes reach",
+        role.name()
+    );
+    Err(Error::config("broker_local", what)
+        .hint("set store.broker to an amqp: address, or run everything in one process: sluice up"))
 }
 
 /// Logs, traces and metrics of this process.

@@ -197,3 +197,32 @@ fn the_variable_of_the_configuration_is_none_of_a_connector_s_settings() {
     let output = with(SOUND, &["connector", "check", folder]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
+
+#[test]
+fn a_role_alone_is_refused_with_the_broker_inside_a_process() {
+    for role in ["sync-in", "sync-out", "orchestrator"] {
+        let output = with("[http]\nlisten = \"127.0.0.1:0\"\n", &[role]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let told = text(&output);
+        assert!(
+            told.contains("broker_local") && told.contains("sluice up"),
+            "{told}"
+        );
+    }
+}
+
+/// As when it ends in `| head -1`.
+#[test]
+fn a_reader_that_has_gone_ends_the_program_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["config", "show"])
+        .env("SLUICE_CONFIG", "/dev/null")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

@@ -201,6 +201,7 @@ impl Delivery<'_> {
                     reason,
                     "left out by the mapping"
                 );
+                self.saved(1);
                 let next = outcome::skipped(task, None);
                 self.settle(work, next, None).await;
                 None

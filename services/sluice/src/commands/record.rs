@@ -11,7 +11,7 @@ use crate::{
     cli::{Cli, OutputFormat, RecordCommand},
     context::Context,
     exit::Exit,
-    output,
+    output::{self, out},
 };
 
 pub async fn run(cli: &Cli, command: &RecordCommand) -> Result<Exit> {
@@ -90,16 +90,17 @@ async fn show(cli: &Cli, context: &Context, entity_type: &str, entity_id: &str) 
     Ok(Exit::Done)
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn print_story(history: &RecordHistory, raw: usize) {
     let record = &history.record;
-    println!(
+    out!(
         "{} {} (id {})",
-        record.entity_type, record.entity_id, record.id
+        record.entity_type,
+        record.entity_id,
+        record.id
     );
-    println!("source     {} {}", record.source_system, record.source_id);
-    println!("raw        {raw} documents; --output json shows them");
-    println!(
+    out!("source     {} {}", record.source_system, record.source_id);
+    out!("raw        {raw} documents; --output json shows them");
+    out!(
         "parents    {}",
         record
             .parents
@@ -108,7 +109,7 @@ fn print_story(history: &RecordHistory, raw: usize) {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    println!("\nVERSIONS");
+    out!("\nVERSIONS");
     let rows: Vec<_> = history
         .versions
         .iter()
@@ -122,7 +123,7 @@ fn print_story(history: &RecordHistory, raw: usize) {
         })
         .collect();
     output::table(&["VERSION", "CHANGE", "AT", "HASH"], &rows);
-    println!("\nTARGETS");
+    out!("\nTARGETS");
     let rows: Vec<_> = history
         .pushes
         .iter()

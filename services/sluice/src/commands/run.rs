@@ -15,7 +15,7 @@ use crate::{
     connections,
     context::Context,
     exit::Exit,
-    output,
+    output::{self, out},
 };
 
 /// Pause between two looks while watching.
@@ -239,21 +239,20 @@ fn progress_line(detail: &RunDetail) -> String {
     )
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(cli: &Cli, detail: &RunDetail) -> Result<()> {
     if cli.output == OutputFormat::Json {
         return output::json(detail);
     }
     let run = &detail.run;
     let counts = &run.counts;
-    println!(
+    out!(
         "run {} of {} ({}) is {}",
         run.id,
         run.flow,
         kind(run),
         run.state.as_str()
     );
-    println!(
+    out!(
         "read {}  stored {}  created {}  updated {}  deleted {}  unchanged {}  stale {}  conflicts {}  rejected {}  skipped {}",
         counts.read,
         counts.stored,
@@ -267,9 +266,9 @@ fn show(cli: &Cli, detail: &RunDetail) -> Result<()> {
         counts.skipped
     );
     if let Some(error) = &run.error {
-        println!("error: {error}");
+        out!("error: {error}");
     }
-    println!("\nSTEPS");
+    out!("\nSTEPS");
     let rows: Vec<_> = detail
         .steps
         .iter()
@@ -285,7 +284,7 @@ fn show(cli: &Cli, detail: &RunDetail) -> Result<()> {
         .collect();
     output::table(&["STEP", "STREAM", "STATE", "TASKS", "FAILED"], &rows);
     for entry in &detail.activity {
-        println!(
+        out!(
             "{}  {}  {}",
             entry.at.to_rfc3339(),
             entry.event,

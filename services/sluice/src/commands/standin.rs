@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 use crate::{
     cli::{StandinArgs, StandinKind},
     exit::Exit,
+    output::out,
 };
 
-#[expect(clippy::print_stdout, reason = "scripts read the address")]
 pub async fn run(args: &StandinArgs) -> Result<Exit> {
     let kind = match args.kind {
         StandinKind::Yardi => Kind::Yardi,
@@ -26,7 +26,7 @@ pub async fn run(args: &StandinArgs) -> Result<Exit> {
     let handle = sluice_standin::serve(options, listener).map_err(|error| {
         Error::internal("standin_failed", "the stand-in did not start").caused_by(error)
     })?;
-    println!("{}", handle.url());
+    out!("{}", handle.url());
     eprintln!(
         "stand-in for {} at {}; control endpoints under /_control/; Ctrl-C stops it",
         kind.name(),

@@ -15,7 +15,7 @@ use crate::{
     cli::{DemoArgs, OutputFormat},
     context::Context,
     demo::setup::{LESSEN360, ONE, ORGANIZATION, Stage},
-    output,
+    output::{self, out},
 };
 
 /// Mismatches listed one by one; the count is always whole.
@@ -134,9 +134,8 @@ impl Report {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
     fn print_table(&self) {
-        println!();
+        out!("");
         output::table(
             &[
                 "SOURCE",
@@ -163,9 +162,9 @@ impl Report {
             .to_vec()],
         );
         for (reason, count) in &self.rejected_reasons {
-            println!("  rejected {count}: {reason}");
+            out!("  rejected {count}: {reason}");
         }
-        println!();
+        out!("");
         let rows: Vec<_> = self
             .targets
             .iter()
@@ -201,14 +200,17 @@ impl Report {
             ],
             &rows,
         );
-        println!();
+        out!("");
         for mismatch in &self.mismatch_details {
-            println!(
+            out!(
                 "  {} {} {}: {}",
-                mismatch.place, mismatch.entity, mismatch.id, mismatch.problem
+                mismatch.place,
+                mismatch.entity,
+                mismatch.id,
+                mismatch.problem
             );
         }
-        println!(
+        out!(
             "{} records compared, {} mismatches, {:.1} s",
             self.compared,
             self.mismatches,

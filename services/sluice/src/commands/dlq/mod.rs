@@ -13,7 +13,7 @@ use crate::{
     cli::{Cli, DlqCommand, DlqFilter, OutputFormat},
     context::Context,
     exit::Exit,
-    output,
+    output::{self, out},
 };
 
 /// Dead letters listed at once at most.
@@ -177,30 +177,33 @@ fn confirm(filter: &DeadLetterFilter, yes: bool, verb: &str) -> Result<()> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(cli: &Cli, detail: &DeadLetterDetail) -> Result<()> {
     if cli.output == OutputFormat::Json {
         return output::json(detail);
     }
     let letter = &detail.letter;
-    println!(
+    out!(
         "dead letter {} ({}) for {}",
         letter.id,
         letter.state.as_str(),
         letter.target
     );
-    println!(
+    out!(
         "record     {}/{} version {}",
-        letter.entity_type, letter.entity_id, letter.version
+        letter.entity_type,
+        letter.entity_id,
+        letter.version
     );
-    println!(
+    out!(
         "why        {} {}: {}",
-        letter.class, letter.code, letter.message
+        letter.class,
+        letter.code,
+        letter.message
     );
     if let (Some(actor), note) = (&letter.actor, letter.note.as_deref().unwrap_or("")) {
-        println!("handled    by {actor} {note}");
+        out!("handled    by {actor} {note}");
     }
-    println!("\nATTEMPTS");
+    out!("\nATTEMPTS");
     let rows: Vec<_> = detail
         .attempts
         .iter()
@@ -223,7 +226,7 @@ fn show(cli: &Cli, detail: &DeadLetterDetail) -> Result<()> {
         &rows,
     );
     for edit in &detail.edits {
-        println!(
+        out!(
             "\nEDIT of version {} by {} at {} {}",
             edit.version,
             edit.actor,
@@ -232,6 +235,6 @@ fn show(cli: &Cli, detail: &DeadLetterDetail) -> Result<()> {
         );
         output::json(&edit.data)?;
     }
-    println!("\nPAYLOAD");
+    out!("\nPAYLOAD");
     output::json(&detail.data)
 }

@@ -13,7 +13,7 @@ use crate::{
     cli::{Cli, DlqReplayArgs, OutputFormat, ReplayChangeArgs, ReplaysCommand},
     context::Context,
     exit::Exit,
-    output,
+    output::{self, out},
 };
 
 /// Pause between two looks while waiting.
@@ -153,27 +153,33 @@ async fn change(
     Ok(Exit::Done)
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(detail: &ReplayDetail) {
     let replay = &detail.replay;
     let skipped = &detail.skipped_because;
-    println!("replay {} is {}", replay.id, replay.state.as_str());
-    println!(
+    out!("replay {} is {}", replay.id, replay.state.as_str());
+    out!(
         "ordered    by {} at {} {}",
         replay.actor,
         replay.created_at.to_rfc3339(),
         replay.note
     );
-    println!(
+    out!(
         "letters    {} matched, {} put back, {} waiting",
-        replay.matched, replay.replayed, detail.waiting
+        replay.matched,
+        replay.replayed,
+        detail.waiting
     );
-    println!(
+    out!(
         "put back   {} delivered, {} on their way, {} dead again",
-        detail.resolved, detail.on_their_way, detail.dead_again
+        detail.resolved,
+        detail.on_their_way,
+        detail.dead_again
     );
-    println!(
+    out!(
         "skipped    {} on their way already, {} delivered, {} handled by others, {} outdated",
-        skipped.on_its_way, skipped.delivered, skipped.closed, skipped.outdated
+        skipped.on_its_way,
+        skipped.delivered,
+        skipped.closed,
+        skipped.outdated
     );
 }
