@@ -8,7 +8,7 @@ use sluice_runtime::{
     pace::{Again, Pace},
 };
 use sluice_store::{
-    TaskStore,
+    TaskStore, dead_letter,
     replay::{NewReplay, ReplayPreview, StartedReplay},
 };
 use sluice_transform::Schemas;
@@ -51,7 +51,7 @@ pub async fn rehearse(
 /// Checks an order. Edited data must pass the schema of its entity type, as data from a source does.
 ///
 /// # Errors
-/// `replay_rate_invalid`, `note_too_long`, `edit_needs_one`, `edit_invalid` with the broken rules.
+/// `dead_letter_unknown`, `replay_rate_invalid`, `note_too_long`, `edit_needs_one`, `edit_invalid` with the broken rules.
 async fn check(tasks: &dyn TaskStore, schemas: &Schemas, new: &NewReplay) -> Result<()> {
     if new.rate == Some(0) {
         return Err(Error::validation(
@@ -66,6 +66,7 @@ async fn check(tasks: &dyn TaskStore, schemas: &Schemas, new: &NewReplay) -> Res
             format!("a note has at most {MAX_NOTE} bytes"),
         ));
     }
+    dead_letter::known(tasks, &new.filter).await?;
     let Some(data) = &new.edit else {
         return Ok(());
     };

@@ -132,6 +132,7 @@ impl Pull {
                 duration: began.elapsed(),
                 calls: u32::try_from(calls).unwrap_or(u32::MAX),
                 error: error.as_ref().map(AttemptError::from),
+                reason: None,
                 worker: self.context.worker.clone(),
                 trace_id: telemetry::traceparent_within(self.task.traceparent.as_deref())
                     .and_then(|parent| task::trace_id(&parent)),
@@ -300,8 +301,6 @@ impl Pull {
         let tried = Tried {
             attempts: self.task.retry_count.saturating_add(1),
             limited_for: self.task.limited_for,
-            // A run has an end, also while its source is down.
-            as_probe: false,
         };
         match retry::decide(error, tried, &policy, &mut rand::rng()) {
             Next::RetryAfter(after) => {

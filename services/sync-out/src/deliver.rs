@@ -203,6 +203,10 @@ impl Delivery<'_> {
                 );
                 self.saved(1);
                 let next = outcome::skipped(task, None);
+                let work = Work {
+                    reason: Some(reason.to_string()),
+                    ..work
+                };
                 self.settle(work, next, None).await;
                 None
             }
@@ -419,7 +423,6 @@ impl Delivery<'_> {
             &work.task,
             operation,
             error,
-            self.target.http.limiter().is_guarded(),
             self.certainty(&work),
             &self.target.connection.spec.retry,
             &mut rand::rng(),

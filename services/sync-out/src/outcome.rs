@@ -49,12 +49,11 @@ pub fn already_there(task: &PushTask, hash: Hash) -> bool {
             .is_some_and(|link| link.external_id.is_some() && link.pushed_hash == Some(hash))
 }
 
-/// What follows a failure (promises O1, O4, O5); `as_probe` as in [`Tried`].
+/// What follows a failure (promises O1, O5).
 pub fn failed(
     task: &PushTask,
     operation: PushOperation,
     error: &Error,
-    as_probe: bool,
     certainty: Certainty,
     policy: &RetryPolicy,
     rng: &mut impl Rng,
@@ -72,7 +71,6 @@ pub fn failed(
     let tried = Tried {
         attempts: task.retry_count.saturating_add(1),
         limited_for: task.limited_for,
-        as_probe,
     };
     match retry::decide(error, tried, &policy, rng) {
         Next::RetryAfter(after) => PushNext::Retry { after },
@@ -118,7 +116,6 @@ mod tests {
             &task(1, "Location"),
             operation,
             &Error::new(class, "test_failure", "test"),
-            false,
             certainty,
             &RetryPolicy::default(),
             &mut rand::rngs::StdRng::seed_from_u64(1),
@@ -163,7 +160,6 @@ mod tests {
             &tired,
             update,
             &Error::new(ErrorClass::TargetError, "test_failure", "test"),
-            false,
             LOOKUP,
             &RetryPolicy::default(),
             &mut rand::rngs::StdRng::seed_from_u64(1),

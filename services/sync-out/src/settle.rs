@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) turn: Option<OwnedSemaphorePermit>,
     /// Version of the kept request that was sent for it.
     pub(crate) request: Option<i32>,
+    /// Why the mapping leaves it out.
+    pub(crate) reason: Option<String>,
 }
 
 impl Work {
@@ -54,6 +56,7 @@ impl Work {
             calls: 0,
             turn: None,
             request: None,
+            reason: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Settled {
                     duration: work.started.elapsed(),
                     calls: work.calls,
                     error: error.map(AttemptError::from),
+                    reason: work.reason,
                     worker: context.worker.clone(),
                     trace_id: work.task.traceparent.as_deref().and_then(task::trace_id),
                 },

@@ -99,9 +99,6 @@ pub struct Tried {
     pub attempts: u32,
     /// How long the system has answered with nothing but rate limits.
     pub limited_for: Duration,
-    /// Whether the breaker lets only probes through: that this one failed says that the system is
-    /// still down, and nothing about the task (promise O4).
-    pub as_probe: bool,
 }
 
 /// Decides what follows a failure. The system's own wait beats our backoff, and a rate limit costs
@@ -112,7 +109,6 @@ pub fn decide(error: &Error, tried: Tried, policy: &RetryPolicy, rng: &mut impl 
     let Tried {
         attempts,
         limited_for,
-        as_probe,
     } = tried;
     match error.class() {
         ErrorClass::RateLimit
@@ -120,9 +116,6 @@ pub fn decide(error: &Error, tried: Tried, policy: &RetryPolicy, rng: &mut impl 
                 || limited_for < Duration::from_millis(policy.max_limited_ms) =>
         {
             Next::SnoozeFor(asked.unwrap_or_else(|| backoff(1, policy, rng)))
-        }
-        ErrorClass::Network | ErrorClass::Timeout | ErrorClass::TargetError if as_probe => {
-            Next::SnoozeFor(asked.unwrap_or_else(|| backoff(attempts, policy, rng)))
         }
         ErrorClass::Validation | ErrorClass::NotFound | ErrorClass::Conflict => Next::Dead,
         ErrorClass::RateLimit
@@ -183,7 +176,7 @@ mod tests {
     fn tried(attempts: u32) -> Tried {
         Tried {
             attempts,
-            ..Tried::default()
+            limited_for: Duration::ZERO,
         }
     }
 
@@ -227,7 +220,6 @@ mod tests {
             let tried = Tried {
                 attempts,
                 limited_for,
-                ..Tried::default()
             };
             decide(&limited, tried, &policy, &mut rng(1))
         };
@@ -239,31 +231,11 @@ mod tests {
         let tired = Tried {
             attempts: 99,
             limited_for: 9 * day,
-            ..Tried::default()
         };
         for code in OWN_WAITS {
             let not_made = Error::new(ErrorClass::RateLimit, code, "test");
             let next = decide(&not_made, tired, &policy, &mut rng(1));
             assert!(matches!(next, Next::SnoozeFor(_)), "{code}");
-        }
-    }
-
-    /// O4: an outage costs no attempts, however long it is; a refusal is one all the same.
-    #[test]
-    fn probes_of_a_breaker_cost_no_attempts() {
-        let policy = RetryPolicy::default();
-        for class in ErrorClass::ALL {
-            let probe = Tried {
-                as_probe: true,
-                ..tried(99)
-            };
-            let next = decide(&failure(class), probe, &policy, &mut rng(1));
-            let down = matches!(
-                class,
-                ErrorClass::Network | ErrorClass::Timeout | ErrorClass::TargetError
-            );
-            let waits = down || class == ErrorClass::RateLimit;
-            assert_eq!(matches!(next, Next::SnoozeFor(_)), waits, "{class}");
         }
     }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_core::{
-    ConnectionId, EntityType, ErrorClass, Hash, MasterId, OrganizationId, Result, TaskId,
-    Timestamp, message::DeadLetterRef,
+    ConnectionId, EntityType, Error, ErrorClass, Hash, MasterId, OrganizationId, Result, TaskId,
+    Timestamp, message::DeadLetterRef, record::RecordRef,
 };
 
 use crate::{
@@ -190,9 +190,18 @@ impl DeadLetterFilter {
     }
 }
 
-/// What letters of one cause have in common: target, class, code, and the message without what
-/// differs from record to record (numbers, ids, quoted parts). 16 hex digits.
-pub fn fingerprint(target: ConnectionId, class: ErrorClass, code: &str, message: &str) -> String {
+/// What letters of one cause have in common: target, entity, class, code, and the message without
+/// what differs from record to record (its name, numbers, ids, quoted parts). 16 hex digits.
+pub fn fingerprint(
+    target: ConnectionId,
+    record: &RecordRef,
+    source: &str,
+    class: ErrorClass,
+    code: &str,
+    message: &str,
+) -> String {
+    // The record's own name may have blanks, so it goes before the words are looked at.
+    let message = message.replace(&format!("{source}:{}", record.source_id), "#");
     let mut common = String::with_capacity(message.len());
     for (place, part) in message.split(['"', '\'', '`']).enumerate() {
         // Every second part stands between quotes.
@@ -201,15 +210,15 @@ pub fn fingerprint(target: ConnectionId, class: ErrorClass, code: &str, message:
             continue;
         }
         for word in part.split_whitespace() {
-            let word = match word.bytes().any(|byte| byte.is_ascii_digit()) {
-                true => "#",
-                false => word,
-            };
+            let differs = word.starts_with("record=") || word.bytes().any(|b| b.is_ascii_digit());
+            let word = if differs { "#" } else { word };
             common.push_str(word);
             common.push(' ');
         }
     }
-    let cause = [&target.to_string(), class.as_str(), code, &common].join("\n");
+    let target = target.to_string();
+    let entity = record.entity_type.as_str();
+    let cause = [&target, entity, class.as_str(), code, &common].join("\n");
     let mut hash = Hash::of_bytes(cause.as_bytes()).to_hex();
     hash.truncate(16);
     hash
@@ -245,7 +254,17 @@ impl<'a> Buried<'a> {
             message,
             http_status: error.and_then(|error| error.http_status),
             trace_id: settlement.attempt.trace_id.as_deref(),
-            fingerprint: fingerprint(held.connection_id, class, code, message),
+            fingerprint: fingerprint(
+                held.connection_id,
+                &RecordRef {
+                    entity_type: held.entity_type.clone(),
+                    source_id: held.source_id.clone(),
+                },
+                &held.source,
+                class,
+                code,
+                message,
+            ),
         })
     }
 }
@@ -275,6 +294,32 @@ pub struct Change {
     pub event: String,
     /// How many of what, and why.
     pub detail: String,
+}
+
+/// Acting on named letters wants all of them to be there.
+///
+/// # Errors
+/// `dead_letter_unknown` with the first id that is not.
+pub async fn known(
+    letters: &(impl DeadLetterStore + ?Sized),
+    filter: &DeadLetterFilter,
+) -> Result<()> {
+    for ids in filter.ids.chunks(1_000) {
+        let named = DeadLetterFilter {
+            ids: ids.to_vec(),
+            ..DeadLetterFilter::all(filter.organization_id)
+        };
+        let found = letters.dead_letters(&named).await?.items;
+        let missing = |id: &&i64| !found.iter().any(|letter| letter.id == **id);
+        if let Some(id) = ids.iter().find(missing) {
+            let told = format!("there is no dead letter {id}");
+            return Err(
+                Error::new(ErrorClass::NotFound, "dead_letter_unknown", told)
+                    .hint("`sluice dlq list --all` shows which there are"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The dead-letter part of [`crate::TaskStore`]. Every change of a person leaves a [`Change`] in
@@ -379,13 +424,27 @@ mod tests {
 
     #[test]
     fn letters_of_one_cause_share_a_fingerprint() {
-        let print =
-            |message| fingerprint(ConnectionId(1), ErrorClass::Validation, "refused", message);
+        let of = |target, entity: &str, id: &str, message: &str| {
+            let record = RecordRef {
+                entity_type: entity.into(),
+                source_id: id.to_owned(),
+            };
+            let (class, code) = (ErrorClass::Validation, "refused");
+            fingerprint(ConnectionId(target), &record, "yardi", class, code, message)
+        };
+        let print = |message| of(1, "Location", "FILEL", message);
         let first = print("field `unit` of 4711 is 'A-1' and too long");
         assert_eq!(first, print("field `building` of 12 is 'B' and too long"));
         assert_eq!(first.len(), 16);
         assert_ne!(first, print("field is too short"));
-        let elsewhere = fingerprint(ConnectionId(2), ErrorClass::Validation, "refused", "x");
-        assert_ne!(elsewhere, print("x"));
+        assert_ne!(of(2, "Location", "FILEL", "x"), print("x"));
+        assert_ne!(of(1, "Resident", "FILEL", "x"), print("x"));
+        // The record's name is no part of the cause, with blanks and without digits.
+        let named = |id: &str| {
+            let message = format!("city is missing [refused] record=yardi:{id}; look at it");
+            of(1, "Location", id, &message)
+        };
+        assert_eq!(named("FILEL"), named("Oak Run East"));
+        assert_eq!(named("FILEL"), named("4711"));
     }
 }

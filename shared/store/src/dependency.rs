@@ -139,6 +139,7 @@ pub fn cycle(lease: Lease, now: Timestamp) -> PushSettlement {
                 message: "the record waits for a parent that waits for this record".to_owned(),
                 http_status: None,
             }),
+            reason: None,
             worker: "orchestrator".to_owned(),
             trace_id: None,
         },

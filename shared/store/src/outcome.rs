@@ -186,6 +186,7 @@ fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         },
         PushNext::Snooze { after } => Outcome {
             wait: Some(*after),
+            intent_version: None,
             attempt: tried(AttemptOutcome::Snoozed),
             ..base
         },
@@ -270,6 +271,7 @@ pub fn fatal_attempt(crashes: u32, worker: Option<String>, now: Timestamp) -> At
         duration: Duration::ZERO,
         calls: 0,
         error: Some(worker_died(crashes)),
+        reason: None,
         worker: worker.unwrap_or_default(),
         trace_id: None,
     }

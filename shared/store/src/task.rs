@@ -163,8 +163,18 @@ pub struct Attempt {
     /// Calls to the other system that belong to this attempt; a batch counts for its first task.
     pub calls: u32,
     pub error: Option<AttemptError>,
+    /// Why nothing was sent although nothing failed, in the mapping's words.
+    pub reason: Option<String>,
     pub worker: String,
     pub trace_id: Option<String>,
+}
+
+impl Attempt {
+    /// What is kept in words: a failure's, else the reason.
+    pub fn message(&self) -> Option<&str> {
+        let error = self.error.as_ref().map(|error| &*error.message);
+        error.or(self.reason.as_deref())
+    }
 }
 
 /// Why an attempt failed; free of secrets and personal data.
@@ -206,9 +216,22 @@ pub struct AttemptRow {
     pub error_class: Option<String>,
     pub error_code: Option<String>,
     pub error_message: Option<String>,
+    /// Why nothing was sent although nothing failed.
+    pub reason: Option<String>,
     pub http_status: Option<u16>,
     pub worker: String,
     pub trace_id: Option<String>,
+}
+
+impl AttemptRow {
+    /// Kept words belong to the failure where there is one; see [`Attempt::message`]. Returns the
+    /// failure's message and the reason.
+    pub fn words(class: Option<&str>, kept: Option<String>) -> (Option<String>, Option<String>) {
+        match class {
+            Some(_) => (kept, None),
+            None => (None, kept),
+        }
+    }
 }
 
 /// The end of an attempt at a push.

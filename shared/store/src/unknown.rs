@@ -100,6 +100,7 @@ impl Verdict {
                     message: reason.to_owned(),
                     http_status: None,
                 }),
+                reason: None,
                 worker: actor.to_owned(),
                 trace_id: None,
             },

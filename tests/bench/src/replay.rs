@@ -123,6 +123,7 @@ impl Product {
                             message: "refused for the benchmark".to_owned(),
                             http_status: Some(422),
                         }),
+                        reason: None,
                         worker: WORKER.to_owned(),
                         trace_id: None,
                     },

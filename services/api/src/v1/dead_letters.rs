@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use sluice_core::{EntityType, ErrorClass, Timestamp};
 use sluice_store::dead_letter::{
-    DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterGroup, DeadLetterState,
+    self, DeadLetter, DeadLetterDetail, DeadLetterFilter, DeadLetterGroup, DeadLetterState,
 };
 
 use super::{
@@ -173,6 +173,7 @@ async fn discard(
         return Err(Problem::bad_request("body_invalid", told));
     }
     let tasks = &api.backends.tasks;
+    dead_letter::known(&**tasks, &filter).await?;
     if order.dry_run {
         let matched = tasks.preview_replay(&filter).await?.matched;
         return Ok(Json(json!({ "matched": matched })));

@@ -145,6 +145,7 @@ fn print_story(history: &RecordHistory, raw: usize) {
                 push.blocked_on
                     .clone()
                     .or_else(|| push.error_message.clone())
+                    .or_else(|| push.attempts.last()?.reason.clone())
                     .unwrap_or_default(),
             ]
         })

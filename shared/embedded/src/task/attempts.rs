@@ -34,7 +34,7 @@ pub(crate) fn row(
         attempt.calls,
         error.map(|error| error.class.as_str()),
         error.map(|error| &error.code),
-        error.map(|error| &error.message),
+        attempt.message(),
         error.and_then(|error| error.http_status),
         attempt.worker,
         attempt.trace_id,
@@ -88,6 +88,8 @@ pub(crate) async fn of_tasks(
     .map_err(failed)?;
     let mut attempts: BTreeMap<i64, Vec<AttemptRow>> = BTreeMap::new();
     for row in rows {
+        let (error_message, reason) =
+            AttemptRow::words(row.error_class.as_deref(), row.error_message);
         let attempt = AttemptRow {
             number: number(row.number)?,
             version: row.version.map(number).transpose()?,
@@ -101,7 +103,8 @@ pub(crate) async fn of_tasks(
             calls: number(row.calls)?,
             error_class: row.error_class,
             error_code: row.error_code,
-            error_message: row.error_message,
+            error_message,
+            reason,
             http_status: row.http_status.map(number).transpose()?,
             worker: row.worker,
             trace_id: row.trace_id,

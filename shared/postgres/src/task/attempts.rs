@@ -56,7 +56,7 @@ pub(crate) async fn write(
             .map(|error| error.class.as_str().to_owned())
     });
     let codes = column(|a| a.error.as_ref().map(|error| error.code.clone()));
-    let messages = column(|a| a.error.as_ref().map(|error| error.message.clone()));
+    let messages = column(|a| a.message().map(str::to_owned));
     let statuses: Vec<Option<i32>> = rows
         .iter()
         .map(|row| row.attempt.error.as_ref()?.http_status.map(i32::from))
@@ -108,6 +108,8 @@ pub(crate) async fn of_tasks(
     .await?;
     let mut attempts: HashMap<i64, Vec<AttemptRow>> = HashMap::new();
     for row in rows {
+        let (error_message, reason) =
+            AttemptRow::words(row.error_class.as_deref(), row.error_message);
         let attempt = AttemptRow {
             number: count(row.number)?,
             version: row.version,
@@ -121,7 +123,8 @@ pub(crate) async fn of_tasks(
             calls: count(row.calls)?,
             error_class: row.error_class,
             error_code: row.error_code,
-            error_message: row.error_message,
+            error_message,
+            reason,
             http_status: row.http_status.map(count).transpose()?,
             worker: row.worker,
             trace_id: row.trace_id,

@@ -23,6 +23,7 @@ macro_rules! task_settle_suite {
             task_settle,
             [
                 a_delivery_writes_link_and_attempt,
+                why_nothing_was_sent_is_kept,
                 a_retry_waits_and_uses_an_attempt,
                 a_snooze_uses_no_attempt,
                 an_intent_stays_while_the_call_may_have_been_applied,
@@ -87,6 +88,28 @@ pub async fn a_delivery_writes_link_and_attempt(fixture: Arc<dyn SqlFixture>) {
     assert_eq!(attempt.started_at, one.attempt.started_at);
     assert_eq!(attempt.trace_id, one.attempt.trace_id);
     assert_eq!(&*attempt.worker, "test");
+}
+
+/// A person who asks why a target never got a record is told.
+pub async fn why_nothing_was_sent_is_kept(fixture: Arc<dyn SqlFixture>) {
+    let w = World::new(fixture).await;
+    w.apply_one(location("p1", 1, 100)).await;
+    let task = w.claim_single().await;
+    let mut one = settlement(task.lease, delivered(&task, PushAction::Skipped));
+    one.attempt.reason = Some("no unit".to_owned());
+    w.tasks.settle_pushes(&[one]).await.unwrap();
+    let push = push(&w).await;
+    let attempt = &push.attempts[0];
+    assert_eq!(attempt.action, Some(PushAction::Skipped));
+    assert_eq!(attempt.reason.as_deref(), Some("no unit"));
+    assert_eq!(
+        (&attempt.error_class, &attempt.error_message),
+        (&None, &None)
+    );
+    assert_eq!(
+        (push.state, push.error_message),
+        (TaskState::Completed, None)
+    );
 }
 
 /// O5: not before its time, with the failure on record; a success starts from 0 again.

@@ -107,22 +107,6 @@ fn a_suspect_is_cleared_by_success_only() {
     assert_eq!(crashes(delivered), 0);
 }
 
-/// O1, O4: a probe of a breaker costs no attempt, and what it may have done stays in doubt.
-#[test]
-fn a_wait_without_an_attempt_keeps_the_doubt() {
-    let after = Duration::from_secs(1);
-    for (class, doubt) in [
-        (ErrorClass::Timeout, held().intent_version),
-        (ErrorClass::RateLimit, None),
-    ] {
-        let settlement = settlement(Some(class), PushNext::Snooze { after });
-        let outcome = settle(&held(), &settlement);
-        assert_eq!(outcome.intent_version, doubt, "{class}");
-        assert_eq!(outcome.retry_count, held().retry_count);
-    }
-    assert!(held().intent_version.is_some());
-}
-
 /// O1: what the target refused is counted, what it may have done is not.
 #[test]
 fn only_definite_refusals_are_counted() {

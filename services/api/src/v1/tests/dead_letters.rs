@@ -45,7 +45,7 @@ async fn dead_letters_are_discarded_with_a_reason() {
         async |token, body: Value| server.post(token, "/dead-letters/discard", &body).await;
     let some = json!({ "filter": { "ids": [1, 2] }, "reason": "test units" });
     let theirs = discard(STRANGER, some.clone()).await;
-    assert_eq!(theirs.body, json!({ "discarded": 0 }));
+    theirs.refused(StatusCode::NOT_FOUND, "dead_letter_unknown");
     let rehearsal = json!({ "filter": {}, "reason": "test units", "dry_run": true });
     let rehearsal = discard(OPERATOR, rehearsal).await;
     assert_eq!(rehearsal.body, json!({ "matched": 3 }));

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 
 use serde_json::json;
 use sluice_core::{EntityType, Error, Result};
-use sluice_store::dead_letter::{DeadLetterDetail, DeadLetterFilter, DeadLetterState};
+use sluice_store::dead_letter::{self, DeadLetterDetail, DeadLetterFilter, DeadLetterState};
 
 use super::actor;
 use crate::{
@@ -106,6 +106,12 @@ pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
             yes,
         } => {
             let filter = resolve(cli, &context, filter)?;
+            dead_letter::known(&**tasks, &filter).await?;
+            if reason.trim().is_empty() {
+                let told = "say why they are given up: the reason is empty";
+                return Err(Error::validation("reason_missing", told)
+                    .hint("it is kept with the dead letters: --reason \"no longer managed\""));
+            }
             if *dry_run {
                 let matched = tasks.preview_replay(&filter).await?.matched;
                 match cli.output {

@@ -146,6 +146,7 @@ pub fn attempt(error: Option<AttemptError>) -> Attempt {
         duration: Duration::from_millis(12),
         calls: 2,
         error,
+        reason: None,
         worker: "test".into(),
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
     }
