@@ -1,5 +1,7 @@
 //! Judges a history: which promise was broken, for which record, and how it came about. Pure.
 
+mod order;
+mod queues;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +39,7 @@ pub fn check(history: &History) -> Vec<Accusation> {
         court.limits(name, vendor);
     }
     court.queues();
+    court.alarms();
     court.contents();
     court.deletions();
     court.accusations
@@ -44,6 +47,16 @@ pub fn check(history: &History) -> Vec<Accusation> {
 
 /// The cause of a task that was given up because its workers died of it.
 const WORKER_DIED: &str = "worker_died";
+
+/// Whether the broker holds nothing but what it should at rest.
+pub fn queues_are_at_rest(history: &History) -> bool {
+    let mut court = Court {
+        history,
+        accusations: Vec::new(),
+    };
+    court.queues();
+    court.accusations.is_empty()
+}
 
 struct Court<'a> {
     history: &'a History,
@@ -341,28 +354,6 @@ impl Court<'_> {
                 }
                 None => self.accuse("O6", &about, "is of no task"),
             }
-        }
-    }
-
-    /// At rest no reference is left, but those of open dead letters.
-    fn queues(&mut self) {
-        let open = self.history.letters.iter();
-        let open = open.filter(|letter| letter.state == "open").count() as i64;
-        let mut dead = 0;
-        let mut full = Vec::new();
-        for (queue, messages) in &self.history.queues {
-            if queue.contains(".dead.") {
-                dead += messages;
-            } else if *messages > 0 {
-                full.push((queue.clone(), format!("holds {messages} messages at rest")));
-            }
-        }
-        for (queue, problem) in full {
-            self.accuse("M2", queue, problem);
-        }
-        if !self.history.queues.is_empty() && dead < open {
-            let problem = format!("hold {dead} messages for {open} open dead letters");
-            self.accuse("O6", "dead-letter queues", problem);
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     checker::check,
     history::{
-        Attempt, Call, DeadLetter, History, Limit, Link, Master, Raw, Run, Task, Vendor, Version,
+        Alarm, Attempt, Call, DeadLetter, History, Limit, Link, Master, Raw, Run, Task, Vendor,
+        Version,
     },
 };
 
@@ -39,6 +40,7 @@ fn version(number: i64) -> Version {
         number,
         hash: format!("h{number}"),
         change: "update".into(),
+        created: number * 1_000_000 - 500_000,
     }
 }
 
@@ -95,7 +97,11 @@ fn good() -> History {
         payloads: vec![raw.clone()],
         records: vec![raw],
         vendors: BTreeMap::from([(TARGET.to_owned(), vendor)]),
-        queues: BTreeMap::from([("sluice.push.acme.one.normal".to_owned(), 0)]),
+        queues: BTreeMap::from([
+            ("sluice.push.acme.one.normal".to_owned(), 0),
+            ("sluice.dead.acme.one".to_owned(), 0),
+            ("sluice.dead.acme.lessen360".to_owned(), 0),
+        ]),
         ..History::default()
     }
 }
@@ -234,6 +240,124 @@ fn dead_letters_are_one_each_with_a_cause() {
         });
         assert_eq!(promises, ["O6"], "change {place}");
     }
+}
+
+/// O6: each queue holds what is open at its connection, and nothing else.
+#[test]
+fn dead_letter_queues_hold_what_is_open() {
+    let close = |h: &mut History| {
+        die(h);
+        h.tasks[0].state = "completed".into();
+        h.letters[0].state = "replayed".into();
+        h.letters[0].mirrored = false;
+    };
+    let empty = |h: &mut History| {
+        close(h);
+        h.queues.insert("sluice.dead.acme.lessen360".into(), 0);
+    };
+    assert!(accused(empty).is_empty());
+    assert_eq!(accused(close), ["O6"], "a message of a closed letter");
+    let marked = |h: &mut History| {
+        empty(h);
+        h.letters[0].mirrored = true;
+    };
+    assert_eq!(accused(marked), ["O6"], "the store says that it is there");
+    let elsewhere = |h: &mut History| {
+        die(h);
+        h.queues.insert("sluice.dead.acme.lessen360".into(), 0);
+        h.queues.insert("sluice.dead.acme.one".into(), 1);
+    };
+    assert_eq!(accused(elsewhere), ["O6"], "in another connection's queue");
+    let twice = |h: &mut History| {
+        die(h);
+        h.queues.insert("sluice.dead.acme.lessen360".into(), 2);
+    };
+    assert_eq!(accused(twice), ["O6"], "twice");
+}
+
+/// M2: an alarm that held nobody up shows nothing.
+#[test]
+fn alarms_hold_publishers_up() {
+    let alarm = |blocked| {
+        let name = "the disk alarm";
+        accused(|h| h.alarms.push(Alarm { name, blocked }))
+    };
+    assert!(alarm(true).is_empty());
+    assert_eq!(alarm(false), ["M2"]);
+}
+
+/// A record of four versions at a target whose calls name none, each delivered but the third.
+fn keyless(history: &mut History) {
+    let attempted = |number: i64, version: i64| Attempt {
+        started: version * 1_000_000 - 100_000,
+        ended: version * 1_000_000 + 100_000,
+        ..attempt(number, version)
+    };
+    history.masters[0].version = 4;
+    history.masters[0].hash = "h4".into();
+    history.versions = (1..=4).map(version).collect();
+    history.attempts = vec![attempted(1, 1), attempted(2, 2), attempted(3, 4)];
+    (history.tasks[0].wanted, history.tasks[0].delivered) = (Some(4), Some(4));
+    let calls = [(1, "c1"), (2, "c2"), (4, "c4")];
+    vendor(history).calls = calls
+        .map(|(sequence, content)| said(sequence, content))
+        .into();
+    vendor(history).limits.clear();
+}
+
+fn said(sequence: u64, content: &str) -> Call {
+    Call {
+        idempotency_key: None,
+        ..call(sequence, content, 0)
+    }
+}
+
+/// O2 where calls do not name the version they write.
+#[test]
+fn an_older_content_comes_again_only_with_a_newer_version() {
+    assert!(accused(keyless).is_empty());
+    // Of a worker that slept for long; then the newest once more, so that the end looks well.
+    for old in ["c1", "c2"] {
+        let late = |h: &mut History| {
+            keyless(h);
+            vendor(h).calls.extend([said(5, old), said(6, "c4")]);
+        };
+        assert_eq!(accused(late), ["O2"], "{old}");
+    }
+    // During the attempt of the newest.
+    let meanwhile = |h: &mut History| {
+        keyless(h);
+        let mut late = said(3, "c1");
+        late.arrived = 3_950_000;
+        h.versions[2].created = 3_960_000;
+        vendor(h).calls.insert(2, late);
+    };
+    assert_eq!(accused(meanwhile), ["O2"]);
+    // The third version may have been like the first, and its worker may have died ..
+    let returned = |h: &mut History| {
+        keyless(h);
+        vendor(h).calls.insert(2, said(3, "c1"));
+    };
+    assert!(accused(returned).is_empty());
+    // .. but not before there was a third.
+    let too_early = |h: &mut History| {
+        keyless(h);
+        h.versions[2].created = 3_500_000;
+        vendor(h).calls.insert(2, said(3, "c1"));
+    };
+    assert_eq!(accused(too_early), ["O2"]);
+    // An attempt that says so itself is believed.
+    let told = |h: &mut History| {
+        keyless(h);
+        vendor(h).calls[2] = said(4, "c1");
+    };
+    assert!(accused(told).is_empty());
+    // The same again and again is no harm.
+    let repeated = |h: &mut History| {
+        keyless(h);
+        vendor(h).calls.push(said(5, "c4"));
+    };
+    assert!(accused(repeated).is_empty());
 }
 
 #[test]

@@ -19,6 +19,7 @@ impl World {
         let mut history = History {
             hooks: self.hooks.clone(),
             poisoned: self.poisoned.clone(),
+            alarms: self.alarms.clone(),
             ..History::default()
         };
         self.add_sql(&mut history).await;
@@ -65,19 +66,22 @@ impl World {
             }
         });
         history.masters = masters.collect();
-        let rows: Vec<(i64, i64, String, String)> = sql
-            .rows(
-                "select cast(master_data_id as bigint), cast(version_number as bigint), data_hash, change_type
+        let created = sql.micros("created_date");
+        let rows: Vec<(i64, i64, String, String, i64)> = sql
+            .rows(&format!(
+                "select cast(master_data_id as bigint), cast(version_number as bigint), data_hash,
+                    change_type, {created}
                  from data_versions",
-            )
+            ))
             .await;
         let versions = rows
             .into_iter()
-            .map(|(master, number, hash, change)| Version {
+            .map(|(master, number, hash, change, created)| Version {
                 master,
                 number,
                 hash,
                 change,
+                created,
             });
         history.versions = versions.collect();
         let rows: Vec<(i64, String, Option<String>)> = sql
@@ -95,13 +99,23 @@ impl World {
             });
         history.links = links.collect();
         history.tasks = tasks(sql).await;
-        type AttemptRow = (i64, i64, Option<i64>, String, Option<String>, String);
+        type AttemptRow = (
+            i64,
+            i64,
+            Option<i64>,
+            String,
+            Option<String>,
+            String,
+            i64,
+            i64,
+        );
+        let started = sql.micros("started_date");
         let rows: Vec<AttemptRow> = sql
-            .rows(
+            .rows(&format!(
                 "select cast(task_id as bigint), cast(number as bigint), cast(version as bigint),
-                    outcome, error_code, worker
+                    outcome, error_code, worker, {started}, cast(duration_ms as bigint)
                  from task_attempts",
-            )
+            ))
             .await;
         let attempts = rows.into_iter().map(|row| Attempt {
             task: row.0,
@@ -110,6 +124,9 @@ impl World {
             outcome: row.3,
             error_code: row.4,
             worker: row.5,
+            started: row.6,
+            // Its duration is told in whole milliseconds.
+            ended: row.6 + (row.7 + 1) * 1_000,
         });
         history.attempts = attempts.collect();
         let rows: Vec<(i64, i64, String, String, i64)> = sql

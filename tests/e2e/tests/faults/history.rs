@@ -24,6 +24,8 @@ pub struct Version {
     pub number: i64,
     pub hash: String,
     pub change: String,
+    /// Microseconds since 1970.
+    pub created: i64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,6 +60,9 @@ pub struct Attempt {
     pub task: i64,
     pub number: i64,
     pub version: Option<i64>,
+    /// Microseconds since 1970, from the claim until its outcome was known.
+    pub started: i64,
+    pub ended: i64,
     pub outcome: String,
     pub error_code: Option<String>,
     pub worker: String,
@@ -77,6 +82,14 @@ pub struct Run {
     pub id: i64,
     pub state: String,
     pub error: Option<String>,
+}
+
+/// An alarm of the broker.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    pub name: &'static str,
+    /// Whether a publisher was seen to wait for its end.
+    pub blocked: bool,
 }
 
 /// A payload or a record in the raw store.
@@ -148,6 +161,8 @@ pub struct History {
     pub vendors: BTreeMap<String, Vendor>,
     /// Messages by queue, those in consumers' hands included.
     pub queues: BTreeMap<String, i64>,
+    /// Those that were raised.
+    pub alarms: Vec<Alarm>,
     /// References of records that killed their workers.
     pub poisoned: Vec<String>,
     /// Codes of the properties that webhooks told of, whether or not they were answered.

@@ -9,10 +9,14 @@ use sluice_testkit::{Weather, wait_until};
 use tokio::time::Instant;
 
 use super::{
+    history::Alarm,
     schedule::Fault,
     webhook::Hook,
     world::{Backend, PATIENCE, Vendor, World, pause},
 };
+
+/// Longest wait for an alarm to hold somebody up.
+const ALARM: Duration = Duration::from_secs(60);
 
 impl World {
     pub async fn inject(&mut self, fault: &Fault) {
@@ -41,12 +45,12 @@ impl World {
             }
             Fault::MemoryAlarm => {
                 self.broker(&["set_vm_memory_high_watermark", "0.000001"]);
-                self.until_publishers_wait().await;
+                self.until_publishers_wait("the memory alarm").await;
                 self.broker(&["set_vm_memory_high_watermark", "0.6"]);
             }
             Fault::DiskAlarm => {
                 self.broker(&["set_disk_free_limit", "900000GB"]);
-                self.until_publishers_wait().await;
+                self.until_publishers_wait("the disk alarm").await;
                 self.broker(&["set_disk_free_limit", "50MB"]);
             }
             Fault::QueueDeleted { which } => {
@@ -111,17 +115,19 @@ impl World {
         self.servers().rabbitmqctl(arguments).unwrap()
     }
 
-    /// Until a publisher is held up by an alarm, or there is nothing to publish.
-    async fn until_publishers_wait(&mut self) {
-        self.edit(5, &[]).await;
-        self.run(false).await;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            let states = self.broker(&["list_connections", "--silent", "state"]);
-            if states.lines().any(|state| state.trim() == "blocked") {
-                return;
+    /// Gives publishers work until one of them is held up by an alarm, and notes whether any was.
+    async fn until_publishers_wait(&mut self, name: &'static str) {
+        let deadline = Instant::now() + ALARM;
+        let mut blocked = false;
+        while !blocked && Instant::now() < deadline {
+            if self.is_quiet().await {
+                self.edit(5, &[]).await;
+                self.run(false).await;
             }
+            let states = self.broker(&["list_connections", "--silent", "state"]);
+            blocked = states.lines().any(|state| state.trim() == "blocked");
         }
+        self.alarms.push(Alarm { name, blocked });
     }
 
     /// Until work has come so many calls further, for so long at most.

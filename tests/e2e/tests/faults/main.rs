@@ -98,13 +98,9 @@ async fn wait_for_rest(world: &World) {
             }
             let history = world.history().await;
             let pending = history.payloads.iter().any(|one| one.state == "pending");
-            let letters = history.letters.iter();
-            let unmirrored = letters
-                .filter(|one| one.state == "open")
-                .any(|one| !one.mirrored);
-            let work = history.queues.iter();
-            let owed = work.filter(|(name, _)| !name.contains(".dead."));
-            !pending && !unmirrored && owed.map(|(_, messages)| messages).sum::<i64>() == 0
+            let mut letters = history.letters.iter();
+            let unmirrored = letters.any(|one| (one.state == "open") != one.mirrored);
+            !pending && !unmirrored && checker::queues_are_at_rest(&history)
         })
         .await;
     };

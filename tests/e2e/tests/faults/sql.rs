@@ -40,6 +40,14 @@ impl Sql {
         rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The expression for a time in microseconds since 1970.
+    pub fn micros(&self, column: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("cast(extract(epoch from {column}) * 1000000 as bigint)"),
+            Self::Sqlite(_) => column.to_owned(),
+        }
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &str) -> i64 {
         let rows: Vec<(i64,)> = self.rows(sql).await;

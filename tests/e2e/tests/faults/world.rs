@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use self::vendors::Stand;
 use super::{
     harness::{FLOW, Places, Process, Setup, environment, install_tls, process::command, write},
+    history::Alarm,
     sql::Sql,
 };
 
@@ -79,6 +80,8 @@ pub struct World {
     poison: Option<String>,
     /// Every record that ever did.
     pub poisoned: Vec<String>,
+    /// Alarms that the broker raised.
+    pub alarms: Vec<Alarm>,
     /// Codes of the properties that webhooks told of.
     pub hooks: Vec<String>,
     /// Those of them that other webhooks told gone.
@@ -133,6 +136,7 @@ impl World {
             away: Vec::new(),
             poison: None,
             poisoned: Vec::new(),
+            alarms: Vec::new(),
             hooks: Vec::new(),
             gone: Vec::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

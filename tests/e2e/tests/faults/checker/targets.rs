@@ -1,9 +1,9 @@
 //! What the targets' own ledgers say: once, in order, within limits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    super::history::{Call, Vendor, reference_of},
+    super::history::{Vendor, reference_of},
     Accusation, Court,
 };
 
@@ -21,40 +21,7 @@ impl Court<'_> {
             );
             self.accuse("O2", name, problem);
         }
-        let versions = self.version_counts();
-        let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut keyed: BTreeMap<&str, i64> = BTreeMap::new();
-        let mut accusations = Vec::new();
-        for call in vendor.calls.iter().filter(|call| call.applied) {
-            for (key, content) in call.keys.iter().zip(&call.contents) {
-                let contents = said.entry(key).or_default();
-                let again = contents.iter().position(|known| known == content);
-                let old = again.is_some_and(|place| place + 1 < contents.len());
-                // Fewer than three versions cannot return to an earlier content by themselves.
-                let versions = versions.get(reference_of(key)).copied().unwrap_or_default();
-                if old && (versions < 3 || call.idempotency_key.is_some()) {
-                    let problem = format!("call {} wrote an older content again", call.sequence);
-                    accusations.push((key.clone(), problem));
-                }
-                if again.is_none() {
-                    contents.push(content);
-                }
-            }
-            if let (Some(key), Some(version)) = (call.keys.first(), version_of(call)) {
-                let newest = keyed.entry(key).or_insert(version);
-                if version < *newest {
-                    let problem = format!(
-                        "call {} wrote version {version} after {newest}",
-                        call.sequence
-                    );
-                    accusations.push((key.clone(), problem));
-                }
-                *newest = version.max(*newest);
-            }
-        }
-        for (key, problem) in accusations {
-            self.accuse_record("O2", name, reference_of(&key), problem);
-        }
+        self.sequence(name, vendor);
     }
 
     pub(super) fn accuse_record(
@@ -132,10 +99,4 @@ impl Court<'_> {
             }
         }
     }
-}
-
-/// The version in an idempotency key: `master-connection-version[-operation-claim]`.
-fn version_of(call: &Call) -> Option<i64> {
-    let key = call.idempotency_key.as_deref()?;
-    key.split('-').nth(2)?.parse().ok()
 }
