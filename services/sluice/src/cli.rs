@@ -342,6 +342,19 @@ pub enum RawCommand {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Payloads that could not be read, with the reasons; `run start --reprocess` tries webhooks
+    /// and files again
+    Failed {
+        #[arg(long)]
+        connection: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// A payload's bytes, as they came in
+    Payload {
+        /// As `sluice raw failed` prints it
+        payload: String,
+    },
     /// Every raw document of one source id
     Show {
         entity_type: String,

@@ -18,7 +18,17 @@ pub(crate) use out;
 
 /// Prints a line of a result.
 pub fn line(text: fmt::Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+    end_unless_written(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+/// Prints bytes as they are.
+pub fn bytes(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    end_unless_written(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+}
+
+fn end_unless_written(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             process::exit(READER_GONE);
         }

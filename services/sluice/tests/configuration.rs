@@ -53,6 +53,20 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     }
 }
 
+/// A program that asks for JSON reads the findings from there, also the first one.
+#[test]
+fn findings_are_json_when_asked_for() {
+    for (settings, code) in [
+        ("[http]\nlisten_on = \"127.0.0.1:0\"\n", "config_invalid"),
+        ("[http\n", "config_unreadable"),
+    ] {
+        let output = with(settings, &["config", "check", "--output", "json"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(findings[0]["code"], code, "{findings}");
+    }
+}
+
 /// Without any configuration, an empty folder is enough.
 #[test]
 fn an_empty_folder_becomes_an_embedded_system() {

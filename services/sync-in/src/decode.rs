@@ -156,20 +156,28 @@ fn csv(body: &[u8]) -> Result<Vec<Piece>> {
         .from_reader(body);
     let headers = reader.headers().map_err(|error| csv_fault(&error))?.clone();
     let (mut pieces, mut row) = (Vec::new(), csv::ByteRecord::new());
+    let place = |byte| usize::try_from(byte).unwrap_or(usize::MAX);
     while reader
         .read_byte_record(&mut row)
         .map_err(|error| csv_fault(&error))?
     {
-        pieces.push(csv_row(&headers, &row).map_err(|fault| {
-            let at = row.position().map_or((0, 0), |at| (at.line(), at.byte()));
-            let bytes = usize::try_from(at.1).ok();
-            let text = bytes.and_then(|from| body.get(from..)).unwrap_or_default();
-            let length = usize::try_from(reader.position().byte().saturating_sub(at.1));
-            let text = text.get(..length.unwrap_or_default()).unwrap_or(text);
-            Broken::new(at.0, text, fault)
-        }));
+        let (line, from) = row.position().map_or((0, 0), |at| (at.line(), at.byte()));
+        let to = place(reader.position().byte());
+        let text = body.get(place(from)..to).unwrap_or_default();
+        let piece = match to >= body.len() && is_open(text) {
+            // Whether the lines behind it are rows or a part of its text, nobody can say.
+            true => Err("a quote is not closed up to the end of the body"),
+            false => csv_row(&headers, &row),
+        };
+        pieces.push(piece.map_err(|fault| Broken::new(line, text, fault)));
     }
     Ok(pieces)
+}
+
+/// Whether the body's last row goes over several lines because nobody closed a quote.
+fn is_open(text: &[u8]) -> bool {
+    let quotes = text.iter().filter(|byte| **byte == b'"').count();
+    quotes % 2 == 1 && text.trim_ascii_end().contains(&b'\n')
 }
 
 fn csv_row(headers: &csv::StringRecord, row: &csv::ByteRecord) -> Result<Value, &'static str> {
@@ -273,6 +281,23 @@ mod tests {
         assert_eq!(raws[0], &json!({ "line": 3, "text": "3" }));
         assert_eq!(raws[1], &json!({ "line": 4, "text": "\"4\n\",\u{fffd}" }));
         assert_eq!(csv[3], Ok(json!({ "a": "5", "b": "6" })));
+    }
+
+    #[test]
+    fn a_quote_that_nobody_closes_is_told() {
+        let csv = "a,b\n1,2\n3,\"open\n4,5\n";
+        let pieces = read("text/csv", csv).unwrap();
+        assert_eq!(pieces.len(), 2);
+        let broken = pieces[1].as_ref().unwrap_err();
+        let raw = json!({ "line": 3, "text": "3,\"open\n4,5" });
+        assert_eq!(broken.raw, raw);
+        let told = &broken.rejection.message;
+        assert!(told.contains("a quote is not closed"), "{told}");
+        let whole = [
+            json!({"a": "1", "b": "8\n"}),
+            json!({"a": "9", "b": "5\" pipe"}),
+        ];
+        assert_eq!(good("text/csv", "a,b\n1,\"8\n\"\n9,5\" pipe\n"), whole);
     }
 
     /// C4: what is wrong is said without the content.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 use sluice_core::{Error, Result, Timestamp, run::RunCounts};
-use sluice_runtime::telemetry;
+use sluice_runtime::{metrics as names, telemetry};
 use sluice_store::raw::{NewPayload, PayloadId, PayloadKind, PutPayload};
 use tracing::Instrument;
 
@@ -121,8 +121,7 @@ impl Ingester {
         let found = match found(source, id, payload).await {
             Ok(found) => found,
             Err(error) => {
-                let failed = Some(payload_error(&error));
-                self.backends.raw.finish_payload(id, failed).await?;
+                self.fail(source, id, &error).await?;
                 return Ok(Err(error));
             }
         };
@@ -135,6 +134,21 @@ impl Ingester {
         counts.bytes += payload.body.len() as u64;
         self.backends.raw.finish_payload(id, None).await?;
         Ok(Ok(counts))
+    }
+}
+
+impl Ingester {
+    /// Ends a payload that nobody can read; it is kept with the reason.
+    pub(crate) async fn fail(
+        &self,
+        source: &SourceConnection,
+        id: &PayloadId,
+        error: &Error,
+    ) -> Result<()> {
+        let name = source.connection.spec.name.clone();
+        metrics::counter!(names::PAYLOADS_FAILED, "source" => name).increment(1);
+        let failed = Some(payload_error(error));
+        self.backends.raw.finish_payload(id, failed).await
     }
 }
 

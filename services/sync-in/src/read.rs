@@ -24,7 +24,7 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
-    ingest::{Origin, Outcome, payload_error},
+    ingest::{Origin, Outcome},
     prepare::{Found, Prepared},
     pull::{Ended, Pull},
 };
@@ -270,7 +270,7 @@ async fn keep_payload(
         PutPayload::Stored(id) | PutPayload::SeenAgain(id) | PutPayload::Duplicate(id) => id,
     };
     if let Some(error) = page.error {
-        raw.finish_payload(&id, Some(payload_error(&error))).await?;
+        context.ingester().fail(&pull.source, &id, &error).await?;
         return Err(error);
     }
     Ok(Some(id))

@@ -13,7 +13,7 @@ use sluice_runtime::{
 use sluice_store::raw::{ClaimPending, Payload};
 use tracing::Instrument;
 
-use crate::{SourceConnection, SyncIn, ingest::payload_error};
+use crate::{SourceConnection, SyncIn};
 
 /// Payloads claimed at once: one, so that the claims of each count what was done with it alone.
 const AT_ONCE: usize = 1;
@@ -67,9 +67,7 @@ async fn give_up(context: &SyncIn, source: &SourceConnection, payload: &Payload)
         error = error.chain(),
         "a payload is given up; it is kept as failed"
     );
-    let failed = Some(payload_error(&error));
-    let raw = &context.backends.raw;
-    raw.finish_payload(&payload.id, failed).await
+    context.ingester().fail(source, &payload.id, &error).await
 }
 
 /// `false` when the payload's connection is not opened here: its lease runs out again, and a

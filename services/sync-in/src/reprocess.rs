@@ -1,11 +1,14 @@
-//! Reprocessing: stored raw records go through mapping and decision once more, without a call to
-//! the source. This is how a corrected mapping reaches records that were rejected.
+//! Reprocessing: what is stored goes through extraction, mapping and decision once more, without a
+//! call to the source. This is how a corrected connector reaches records that were rejected, and
+//! payloads that nobody could read.
+
+mod failed;
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_core::{Result, run::RunCounts};
-use sluice_store::raw::{RawRecord, RawRecordQuery};
+use sluice_store::raw::{PayloadId, RawRecord, RawRecordQuery};
 use tracing::Instrument;
 
 use crate::{
@@ -17,16 +20,32 @@ use crate::{
 /// Raw records read at once.
 const RECORDS_AT_ONCE: usize = 500;
 
-/// Takes in the newest raw record of each source id of the pull's stream.
+/// Takes in the newest raw record of each source id of the pull's stream, then the payloads of the
+/// stream that could not be read.
 ///
 /// # Errors
 /// The stores'. What was checkpointed stays.
 pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
-    let mut after = pull
-        .task
-        .progress
-        .as_ref()
-        .and_then(|progress| progress.get("after")?.as_str().map(str::to_owned));
+    let place = |name: &str| match pull.task.progress.as_ref()?.get(name)? {
+        Value::String(place) => Some(place.clone()),
+        _ => None,
+    };
+    let failed_after = match place(failed::PLACE) {
+        Some(after) => after,
+        None => match records(pull, place("after")).await? {
+            Ended::Stopped => return Ok(Ended::Stopped),
+            // Ids are in order, and none comes before the empty one.
+            Ended::Done { .. } => String::new(),
+        },
+    };
+    // Nobody knows whether a payload that cannot be read holds the one record.
+    if pull.task.spec.record.is_some() {
+        return Ok(Ended::DONE);
+    }
+    failed::stream(pull, PayloadId(failed_after)).await
+}
+
+async fn records(pull: &Pull, mut after: Option<String>) -> Result<Ended> {
     loop {
         let page = pull
             .context
@@ -60,10 +79,11 @@ pub(crate) async fn stream(pull: &Pull) -> Result<Ended> {
         let span = tracing::info_span!("page", records = found.len());
         let counts = take(pull, found).instrument(span).await?;
         after = page.next;
-        if !pull
-            .checkpoint(json!({ "after": after }), None, counts)
-            .await?
-        {
+        let progress = match &after {
+            Some(after) => json!({ "after": after }),
+            None => json!({ failed::PLACE: "" }),
+        };
+        if !pull.checkpoint(progress, None, counts).await? {
             return Ok(Ended::Stopped);
         }
         if after.is_none() {

@@ -482,19 +482,3 @@ async fn lessen360_takes_every_entity_through_its_life() {
         "{lost}"
     );
 }
-
-#[tokio::test]
-async fn wrong_secrets_are_auth() {
-    for kind in [Kind::One, Kind::Lessen360] {
-        let setup = setup(kind, |_| {}).await;
-        let config = json!({"base_url": setup.standin.url(), "client_id": "sluice", "client_secret": "wrong",
-                            "app_id": "sluice-app", "app_secret": "wrong"});
-        let config = SecretConfig::new(config);
-        let http =
-            HttpClient::new("acme", &config, Limiter::new(&[]), HttpOptions::default()).unwrap();
-        let files = Library::new(None).unwrap().get(kind.name()).unwrap();
-        let target = Target::load(&files, "acme", config, http).unwrap();
-        let error = target.check().await.unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Auth, "{error}");
-    }
-}

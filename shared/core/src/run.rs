@@ -175,14 +175,27 @@ impl RunCounts {
     }
 }
 
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    pub state: RunState,
+    /// What is wrong, when no pull's error tells it.
+    pub error: Option<&'static str>,
+}
+
 /// How a run ends whose steps are all closed: `done` when nothing failed, `failed` when pulls
-/// failed and nothing was read, else `partial`.
-pub fn ending(counts: &RunCounts, failed_pulls: u64) -> RunState {
-    match (failed_pulls, counts.read, counts.rejected) {
-        (0, _, 0) => RunState::Done,
-        (1.., 0, _) => RunState::Failed,
-        _ => RunState::Partial,
-    }
+/// failed and nothing was read or the one record that was wanted was not found, else `partial`.
+pub fn ending(kind: RunKind, counts: &RunCounts, failed_pulls: u64) -> Ending {
+    let (state, error) = match (failed_pulls, counts.read, counts.rejected) {
+        (0, 0, _) if kind == RunKind::Single => {
+            let unknown = "record_not_found: the source has no record of this id in these streams";
+            (RunState::Failed, Some(unknown))
+        }
+        (0, _, 0) => (RunState::Done, None),
+        (1.., 0, _) => (RunState::Failed, None),
+        _ => (RunState::Partial, None),
+    };
+    Ending { state, error }
 }
 
 #[cfg(test)]
@@ -218,11 +231,17 @@ mod tests {
             rejected,
             ..RunCounts::default()
         };
-        assert_eq!(ending(&counts(0, 0), 0), RunState::Done);
-        assert_eq!(ending(&counts(9, 0), 0), RunState::Done);
-        assert_eq!(ending(&counts(9, 1), 0), RunState::Partial);
-        assert_eq!(ending(&counts(9, 0), 1), RunState::Partial);
-        assert_eq!(ending(&counts(0, 0), 2), RunState::Failed);
+        let state = |kind, counts, failed| ending(kind, &counts, failed).state;
+        for kind in [RunKind::Full, RunKind::Single] {
+            assert_eq!(state(kind, counts(9, 0), 0), RunState::Done);
+            assert_eq!(state(kind, counts(9, 1), 0), RunState::Partial);
+            assert_eq!(state(kind, counts(9, 0), 1), RunState::Partial);
+            assert_eq!(state(kind, counts(0, 0), 2), RunState::Failed);
+        }
+        assert_eq!(state(RunKind::Full, counts(0, 0), 0), RunState::Done);
+        let unknown = ending(RunKind::Single, &counts(0, 0), 0);
+        assert_eq!(unknown.state, RunState::Failed);
+        assert!(unknown.error.unwrap().contains("record_not_found"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::{str::FromStr, time::Duration};
 use async_trait::async_trait;
 use sluice_core::{Error, OrganizationId, Result, Timestamp};
 use sluice_store::raw::{
-    ClaimPending, NewPayload, OutboundMark, Payload, PayloadId, PutPayload, PutRecords, RawError,
-    RawRecord, RawRecordPage, RawRecordQuery, RawStore,
+    ClaimPending, FailedPayload, FailedPayloadQuery, NewPayload, OutboundMark, Payload, PayloadId,
+    PutPayload, PutRecords, RawError, RawRecord, RawRecordPage, RawRecordQuery, RawStore,
 };
 use sqlx::{
     SqlitePool,
@@ -96,6 +96,10 @@ impl RawStore for SqliteRaw {
 
     async fn finish_payload(&self, id: &PayloadId, failed: Option<RawError>) -> Result<()> {
         payloads::finish(&self.write, id, failed).await
+    }
+
+    async fn failed_payloads(&self, query: &FailedPayloadQuery) -> Result<Vec<FailedPayload>> {
+        payloads::failed_ones(&self.read, query).await
     }
 
     async fn put_records(&self, records: &[RawRecord]) -> Result<PutRecords> {

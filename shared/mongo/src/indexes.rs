@@ -41,6 +41,11 @@ fn payload_indexes() -> Vec<IndexModel> {
                 .partial_filter_expression(settled)
                 .build(),
         ),
+        // Those that nobody could read: few, and people look for them.
+        index(
+            doc! { "organizationId": 1, "_id": 1 },
+            partial(doc! { "syncStatus.inbound": "failed" }),
+        ),
     ]
 }
 

@@ -25,8 +25,8 @@ use mongodb::{
 };
 use sluice_core::{Error, ErrorClass, OrganizationId, Result, Timestamp};
 use sluice_store::raw::{
-    ClaimPending, NewPayload, OutboundMark, Payload, PayloadId, PutPayload, PutRecords, RawError,
-    RawRecord, RawRecordPage, RawRecordQuery, RawStore,
+    ClaimPending, FailedPayload, FailedPayloadQuery, NewPayload, OutboundMark, Payload, PayloadId,
+    PutPayload, PutRecords, RawError, RawRecord, RawRecordPage, RawRecordQuery, RawStore,
 };
 
 use bodies::Bodies;
@@ -153,6 +153,10 @@ impl RawStore for MongoRaw {
 
     async fn finish_payload(&self, id: &PayloadId, failed: Option<RawError>) -> Result<()> {
         self.answered(self.finish(id, failed.as_ref())).await
+    }
+
+    async fn failed_payloads(&self, query: &FailedPayloadQuery) -> Result<Vec<FailedPayload>> {
+        self.answered(self.failed(query)).await
     }
 
     async fn put_records(&self, records: &[RawRecord]) -> Result<PutRecords> {

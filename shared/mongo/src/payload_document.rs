@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, raw::cstr};
 use sluice_core::{ConnectionId, Hash, OrganizationId, Result, RunId};
 use sluice_store::{
-    raw::{NewPayload, Payload, PayloadId},
+    raw::{FailedPayload, NewPayload, Payload, PayloadId},
     raw_codec,
 };
 
@@ -107,6 +107,21 @@ pub(crate) async fn read(mut document: Document, bodies: &Bodies) -> Result<Payl
         last_seen: time(document, "lastSeen")?,
         claims: u32::try_from(optional_integer(document, "claims")?.unwrap_or_default())
             .map_err(|_| damaged("claims"))?,
+        errors: error_log(document)?,
+    })
+}
+
+/// A document without its bytes.
+pub(crate) fn read_failed(document: &Document) -> Result<FailedPayload> {
+    let size = integer(part(document, "body")?, "size")?;
+    Ok(FailedPayload {
+        id: PayloadId(text(document, "_id")?),
+        connection_id: ConnectionId(integer(document, "connectionId")?),
+        kind: word(&text(document, "kind")?, "kind")?,
+        stream: text(document, "stream")?,
+        content_type: optional_text(document, "contentType")?,
+        bytes: u64::try_from(size).map_err(|_| damaged("body.size"))?,
+        received_at: time(document, "receivedAt")?,
         errors: error_log(document)?,
     })
 }

@@ -7,7 +7,10 @@ use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use sluice_core::{Error, Hash, OrganizationId, Result, Timestamp};
 use sluice_store::{
-    raw::{ClaimPending, MAX_ERRORS, NewPayload, Payload, PayloadId, PutPayload, RawError},
+    raw::{
+        ClaimPending, FailedPayload, FailedPayloadQuery, MAX_ERRORS, NewPayload, Payload,
+        PayloadId, PutPayload, RawError,
+    },
     raw_codec,
 };
 
@@ -17,7 +20,7 @@ use crate::{
     errors::{failed, is_duplicate_key},
     fields::{date, error_entry, object_id},
     indexes::PAYLOADS,
-    payload_document::{constant_part, millis, read, seen_part, with_body},
+    payload_document::{constant_part, millis, read, read_failed, seen_part, with_body},
 };
 
 /// Most documents touched by one step of an expiry run.
@@ -199,6 +202,35 @@ impl MongoRaw {
             .update_one(doc! { "_id": &id.0 }, update)
             .await;
         done.map(drop).map_err(failed)
+    }
+
+    pub(crate) async fn failed(&self, query: &FailedPayloadQuery) -> Result<Vec<FailedPayload>> {
+        let mut filter = doc! {
+            "organizationId": query.organization_id.0,
+            "syncStatus.inbound": "failed",
+        };
+        if let Some(connection) = query.connection_id {
+            filter.insert("connectionId", connection.0);
+        }
+        if let Some(stream) = &query.stream {
+            filter.insert("stream", stream);
+        }
+        if let Some(after) = &query.after {
+            filter.insert("_id", doc! { "$gt": &after.0 });
+        }
+        let found: Vec<Document> = self
+            .payloads
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(i64::try_from(query.limit.clamp(1, 1000)).unwrap_or(i64::MAX))
+            // The bytes may be many.
+            .projection(doc! { "body.bytes": 0, "slice": 0 })
+            .await
+            .map_err(failed)?
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        found.iter().map(read_failed).collect()
     }
 
     /// What the TTL index would do within a minute or so, and the bodies it does not know of.

@@ -66,7 +66,8 @@ fn code(error: &sqlx::Error) -> Option<String> {
 /// constraint's name are told.
 pub(crate) fn failed(error: sqlx::Error) -> Error {
     let unreachable = |what: &str| {
-        Error::internal(
+        Error::new(
+            ErrorClass::Network,
             "postgres_unreachable",
             format!("PostgreSQL cannot be reached: {what}"),
         )

@@ -14,6 +14,7 @@ mod fleet;
 mod look;
 mod master;
 mod pool;
+mod reach;
 mod request;
 mod run;
 mod store;
@@ -69,7 +70,8 @@ impl PostgresSql {
     /// Applies no migration.
     ///
     /// # Errors
-    /// `postgres_url_invalid`; `postgres_unreachable` when no connection can be made in time.
+    /// `postgres_url_invalid`; `postgres_unreachable` when no connection can be made within ten
+    /// seconds; `postgres_refused_login`; `postgres_database_unknown`.
     pub async fn connect(url: &str, settings: PoolSettings) -> Result<Self> {
         let timeout = settings.statement_timeout.as_millis().to_string();
         let options = PgConnectOptions::from_str(url)
@@ -104,12 +106,11 @@ impl PostgresSql {
                 // `StoreClock::server` tells.
                 ("synchronous_commit", "off".to_owned()),
             ]));
+        reach::reach(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections.max(1))
             .acquire_timeout(settings.acquire_timeout)
-            .connect_with(options)
-            .await
-            .map_err(error::failed)?;
+            .connect_lazy_with(options);
         Ok(Self {
             pool: Pool::new(pool, settings.statement_timeout),
             fleet: Pool::new(fleet, FLEET_TIMEOUT),

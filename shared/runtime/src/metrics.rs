@@ -28,6 +28,8 @@ metrics! {
     /// Canonical records sync-in dealt with, by what became of them. Labels: source, entity_type,
     /// outcome (the change, `rejected` or `skipped`).
     SYNC_IN_RECORDS: Counter = "sluice_sync_in_records_total";
+    /// Payloads that nobody could read: kept, and listed by `sluice raw failed`. Labels: source.
+    PAYLOADS_FAILED: Counter = "sluice_payloads_failed_total";
     /// Seconds from asking for a page to its commit. Labels: source.
     SYNC_IN_DURATION: Histogram = "sluice_sync_in_duration_seconds";
     /// Attempts to push. Labels: target, entity_type, outcome, error_class.

@@ -283,6 +283,32 @@ pub struct ClaimPending {
     pub limit: usize,
 }
 
+/// Selects payloads that nobody could read, ordered by id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailedPayloadQuery {
+    pub organization_id: OrganizationId,
+    pub connection_id: Option<ConnectionId>,
+    pub stream: Option<String>,
+    /// Continue after this one.
+    pub after: Option<PayloadId>,
+    /// At most this many, 1 to 1,000.
+    pub limit: usize,
+}
+
+/// A payload that nobody could read, without its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailedPayload {
+    pub id: PayloadId,
+    pub connection_id: ConnectionId,
+    pub kind: PayloadKind,
+    pub stream: String,
+    pub content_type: Option<String>,
+    pub bytes: u64,
+    pub received_at: Timestamp,
+    /// Why, the latest last.
+    pub errors: Vec<RawError>,
+}
+
 /// Keeps raw payloads and raw records. All methods are safe to repeat.
 ///
 /// Times are kept to the millisecond. JSON values come back equal to what was put, whatever the
@@ -310,6 +336,9 @@ pub trait RawStore: Send + Sync + 'static {
 
     /// Ends a payload's processing: `Completed`, or `Failed` with what was wrong.
     async fn finish_payload(&self, id: &PayloadId, failed: Option<RawError>) -> Result<()>;
+
+    /// Payloads whose processing ended as failed and that did not come again since.
+    async fn failed_payloads(&self, query: &FailedPayloadQuery) -> Result<Vec<FailedPayload>>;
 
     /// Stores records of one connection (a page of them, at most 1,000) in a handful of calls.
     /// They are durable once their payload is finished; until then a crash may undo them, and the

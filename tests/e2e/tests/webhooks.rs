@@ -141,6 +141,27 @@ async fn every_format_comes_in_from_files_and_webhooks() {
             system.number("select count(*) from sync_master_data").await == 8
         })
         .await;
+    // What is accepted and turns out to be unreadable is found again, byte for byte.
+    let broken = Delivery::new("broken", "{\"Code\": ");
+    let answer = broken.to(&system.http, &api.url).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202);
+    let failed = async || {
+        let (status, failed) = system.command(&["raw", "failed", "--output", "json"]).await;
+        assert_eq!(status, 0);
+        failed.as_array().unwrap().first().cloned()
+    };
+    system
+        .until(PATIENCE, || async { failed().await.is_some() })
+        .await;
+    let failed = failed().await.unwrap();
+    assert_eq!(
+        (&failed["connection"], &failed["errors"][0]["code"]),
+        (&json!("yardi"), &json!("payload_unreadable"))
+    );
+    let id = failed["id"].as_str().unwrap();
+    let (status, bytes) = system.command(&["raw", "payload", id]).await;
+    assert_eq!((status, bytes), (0, json!("{\"Code\": ")));
+
     let before = payloads(&system).await;
     let large = vec![b' '; 20 * 1024 * 1024 + 1];
     for (code, status, delivery) in [

@@ -18,8 +18,8 @@ use sluice_store::{
         Applied, ApplyBatch, Connections, MasterQuery, MasterRecord, MigrationStatus, RecordHistory,
     },
     raw::{
-        ClaimPending, NewPayload, OutboundMark, Payload, PayloadId, PutPayload, PutRecords,
-        RawError, RawRecord, RawRecordPage, RawRecordQuery,
+        ClaimPending, FailedPayload, FailedPayloadQuery, NewPayload, OutboundMark, Payload,
+        PayloadId, PutPayload, PutRecords, RawError, RawRecord, RawRecordPage, RawRecordQuery,
     },
 };
 
@@ -121,6 +121,10 @@ impl RawStore for FlakyRaw {
             "finish_payload",
             self.inner.finish_payload(id, failed)
         )
+    }
+
+    async fn failed_payloads(&self, query: &FailedPayloadQuery) -> Result<Vec<FailedPayload>> {
+        self.inner.failed_payloads(query).await
     }
 
     async fn put_records(&self, records: &[RawRecord]) -> Result<PutRecords> {

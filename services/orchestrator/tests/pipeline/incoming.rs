@@ -6,12 +6,14 @@ use bytes::Bytes;
 use chrono::Utc;
 use serde_json::{Value, json};
 use sluice_core::{
-    Timestamp,
+    ErrorClass, Timestamp,
     retry::MAX_CRASHES,
     run::{RunKind, RunState},
 };
 use sluice_orchestrator::plan::RunRequest;
-use sluice_store::raw::{ClaimPending, InboundState, OutboundState, PayloadKind};
+use sluice_store::raw::{
+    ClaimPending, FailedPayloadQuery, InboundState, OutboundState, PayloadKind, RawError,
+};
 use sluice_sync_in::intake::{self, Incoming, Kept};
 use sluice_testkit::wait_until;
 
@@ -165,6 +167,75 @@ async fn stored_records_are_reprocessed_without_a_call() {
     assert_eq!((run.counts.read, run.counts.unchanged), (7, 7));
     assert_eq!(run.counts.calls, 0);
     assert_eq!(house.system.script().page_calls, calls);
+}
+
+/// I1, I6: a payload that nobody could read is taken in by reprocessing once it can be, does not set
+/// back what the source has told since, and is neither lost nor forgotten when it still cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_payloads_are_reprocessed() {
+    let house = House::open("keeper").await;
+    let ingester = house.sync_in().ingester();
+    let source = house.sources.all().next().unwrap().clone();
+    // Readable now, but it was not when it came.
+    let items = json!([location(1, "by hook"), location(2, "by hook")]);
+    let kept = ingester.keep(&source, incoming(&items, None)).await;
+    let Ok(Kept::Pending(mended, _)) = kept else {
+        panic!("{kept:?}")
+    };
+    let raw = &house.backends.raw;
+    let error = RawError {
+        timestamp: Utc::now(),
+        class: ErrorClass::Validation,
+        code: "payload_unreadable".into(),
+        error: "not known yet".into(),
+        retry_count: 0,
+    };
+    raw.finish_payload(&mended, Some(error)).await.unwrap();
+    let broken = Incoming {
+        body: Bytes::from_static(b"{\"id\": "),
+        ..incoming(&Value::Null, None)
+    };
+    let refused = intake::ingest_payload(&ingester, &source, broken).await;
+    assert_eq!(refused.unwrap_err().code(), "payload_unreadable");
+    let failed = async || {
+        let query = FailedPayloadQuery {
+            organization_id: house.organization,
+            connection_id: None,
+            stream: None,
+            after: None,
+            limit: 10,
+        };
+        raw.failed_payloads(&query).await.unwrap()
+    };
+    assert_eq!(failed().await.len(), 2);
+
+    house
+        .system
+        .holds("locations", &[location(1, "since then")], 10);
+    house.full().await;
+    let dry = RunRequest {
+        dry_run: true,
+        ..house.request(RunKind::Reprocess)
+    };
+    for request in [dry, house.request(RunKind::Reprocess)] {
+        let counts = house.run(&request).await.counts;
+        assert_eq!(
+            (counts.read, counts.unchanged, counts.created),
+            (4, 1, 1),
+            "{counts:?}"
+        );
+        assert_eq!((counts.stale, counts.rejected), (1, 1), "{counts:?}");
+        assert_eq!(counts.read, counts.settled());
+        let left = if request.dry_run { 2 } else { 1 };
+        assert_eq!(failed().await.len(), left);
+    }
+    house.quiet().await;
+    assert_eq!(house.system.names("Location")["src:L1"], "since then");
+    assert_eq!(house.system.names("Location")["src:L2"], "by hook");
+    let left = failed().await;
+    assert_eq!(left[0].errors.len(), 2, "each try is in its log");
+    let again = house.run(&house.request(RunKind::Reprocess)).await;
+    assert_eq!((again.counts.unchanged, again.counts.rejected), (2, 1));
 }
 
 /// I1, I2: a webhook delivered twice is one version; one that was kept but not processed before

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sluice_connectors::library::Library;
-use sluice_core::Result;
+use sluice_core::{Error, Result};
 use sluice_runtime::Settings;
 
 use crate::{
@@ -13,10 +13,17 @@ use crate::{
 };
 
 pub fn run(cli: &Cli, command: &ConfigCommand) -> Result<Exit> {
-    let settings = Settings::load(cli.config.as_deref())?;
     match command {
-        ConfigCommand::Check => check(cli, &settings),
+        ConfigCommand::Check => match check(cli) {
+            // A program that asked for findings gets this one, too.
+            Err(error) if cli.output == OutputFormat::Json => {
+                output::json(&[Finding::of("", &error)])?;
+                Err(error)
+            }
+            checked => checked,
+        },
         ConfigCommand::Show => {
+            let settings = Settings::load(cli.config.as_deref())?;
             match cli.output {
                 OutputFormat::Json => output::json(settings.masked())?,
                 OutputFormat::Table => output::list(
@@ -45,26 +52,32 @@ struct Finding {
     problem: String,
 }
 
+impl Finding {
+    fn of(connection: impl Into<String>, error: &Error) -> Self {
+        Self {
+            connection: connection.into(),
+            code: error.code(),
+            problem: error.chain(),
+        }
+    }
+}
+
 /// Settings are checked by loading them; what is left are secrets and connector files.
-fn check(cli: &Cli, settings: &Settings) -> Result<Exit> {
+fn check(cli: &Cli) -> Result<Exit> {
+    let settings = Settings::load(cli.config.as_deref())?;
     let library = Library::new(settings.connectors.dir.as_deref())?;
     let catalogue = settings.catalogue()?;
     let mut findings = Vec::new();
     for spec in &catalogue.connections {
         for error in checks::connection(&library, &catalogue, spec) {
-            findings.push(Finding {
-                connection: format!("{}/{}", spec.organization, spec.name),
-                code: error.code(),
-                problem: error.chain(),
-            });
+            let connection = format!("{}/{}", spec.organization, spec.name);
+            findings.push(Finding::of(connection, &error));
         }
     }
     for token in &settings.api_tokens {
-        findings.extend(checks::api_token(token).err().map(|error| Finding {
-            connection: format!("api_tokens/{}", token.name),
-            code: error.code(),
-            problem: error.chain(),
-        }));
+        if let Err(error) = checks::api_token(token) {
+            findings.push(Finding::of(format!("api_tokens/{}", token.name), &error));
+        }
     }
     if findings.is_empty() {
         eprintln!(

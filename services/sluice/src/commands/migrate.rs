@@ -1,11 +1,12 @@
 //! `sluice migrate up|status`.
 
+use serde_json::json;
 use sluice_core::Result;
 use sluice_runtime::Settings;
 
 use crate::{
     backends,
-    cli::{Cli, MigrateCommand},
+    cli::{Cli, MigrateCommand, OutputFormat},
     exit::Exit,
     output,
 };
@@ -16,7 +17,10 @@ pub async fn run(cli: &Cli, command: &Option<MigrateCommand>) -> Result<Exit> {
     match command {
         None | Some(MigrateCommand::Up) => {
             let applied = master.migrate().await?;
-            eprintln!("{applied} migrations applied");
+            match cli.output {
+                OutputFormat::Json => output::json(&json!({ "applied": applied }))?,
+                OutputFormat::Table => eprintln!("{applied} migrations applied"),
+            }
         }
         Some(MigrateCommand::Status) => {
             let migrations = master.migrations().await?;

@@ -2,9 +2,19 @@
 //!
 //! Texts name the host, never the path, the query or a header.
 
+use reqwest::Url;
 use sluice_core::{Error, ErrorClass, Result, traffic::breaker::Cause};
 
 use super::Response;
+
+/// A URL's host, and its port where it is not the scheme's own.
+pub(super) fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
 
 /// What the breaker counts as a failure: nobody there, no answer, an answer of 5xx.
 pub(super) fn cause(answer: &Result<Response>, host: &str) -> Option<Cause> {
@@ -42,6 +52,7 @@ pub(super) fn of_transport(error: reqwest::Error, host: &str) -> Error {
             "connection_failed",
             format!("cannot connect to {host}"),
         )
+        .hint("check the address in the connection's settings, and that this machine may reach it")
     } else if error.is_timeout() {
         Error::new(
             ErrorClass::Timeout,

@@ -186,7 +186,7 @@ impl HttpClient {
     async fn checked_and_paced(&self, request: Request) -> Result<Response> {
         let shared = &*self.shared;
         self.hosts.check(&request.url)?;
-        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let host = failure::place(&request.url);
         let mut call = shared
             .client
             .request(request.method, request.url)

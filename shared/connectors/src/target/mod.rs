@@ -19,7 +19,8 @@ mod template;
 
 use serde_json::Value;
 use sluice_core::{
-    EntityType, Error, Result, connector::ConnectorFiles, secret::SecretConfig, task::PushAction,
+    EntityType, Error, ErrorClass, Result, connector::ConnectorFiles, secret::SecretConfig,
+    task::PushAction,
 };
 
 use self::{
@@ -162,7 +163,18 @@ impl Target {
             .call(&check.requester, &session.scope(), usable)
             .await
             .map(|_| ())
-            .map_err(|refusal| self.scoped(refusal.error))
+            .map_err(|refusal| match refusal.error.class() {
+                // A check asks for no record: it is the address that is not there.
+                ErrorClass::NotFound => self.scoped(
+                    Error::config(
+                        "target_address_wrong",
+                        "the target knows no such address as the check asks for",
+                    )
+                    .hint("check the address in the connection's settings")
+                    .caused_by(refusal.error),
+                ),
+                _ => self.scoped(refusal.error),
+            })
     }
 
     /// Writes records. Results come in the order of the items.

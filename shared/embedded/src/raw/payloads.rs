@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use sluice_core::{ConnectionId, Hash, OrganizationId, Result, RunId, Timestamp};
 use sluice_store::{
-    raw::{ClaimPending, MAX_ERRORS, NewPayload, Payload, PayloadId, PutPayload, RawError},
+    raw::{
+        ClaimPending, FailedPayload, FailedPayloadQuery, MAX_ERRORS, NewPayload, Payload,
+        PayloadId, PutPayload, RawError,
+    },
     raw_codec,
 };
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use super::{damaged, failed, from_json, from_word, micros, time, to_json};
 
@@ -154,6 +157,46 @@ pub(super) async fn finish(
     .await
     .map_err(failed)?;
     transaction.commit().await.map_err(failed)
+}
+
+pub(super) async fn failed_ones(
+    pool: &SqlitePool,
+    query: &FailedPayloadQuery,
+) -> Result<Vec<FailedPayload>> {
+    // Filters that are not set are left out of the text, as in `query.rs`.
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT id, connection_id, kind, stream, content_type, body_size, received_at, errors
+         FROM raw_payload WHERE inbound = 'failed' AND organization_id = ",
+    );
+    sql.push_bind(query.organization_id.0);
+    if let Some(connection) = query.connection_id {
+        sql.push(" AND connection_id = ").push_bind(connection.0);
+    }
+    if let Some(stream) = &query.stream {
+        sql.push(" AND stream = ").push_bind(stream.clone());
+    }
+    if let Some(after) = &query.after {
+        sql.push(" AND id > ").push_bind(after.0.clone());
+    }
+    let limit = i64::try_from(query.limit.clamp(1, 1000)).unwrap_or(i64::MAX);
+    sql.push(" ORDER BY id LIMIT ").push_bind(limit);
+    let rows = sql.build().fetch_all(pool).await.map_err(failed)?;
+    rows.iter().map(read_failed).collect()
+}
+
+fn read_failed(row: &SqliteRow) -> Result<FailedPayload> {
+    let text = |name: &str| row.try_get::<String, _>(name).map_err(failed);
+    let number = |name: &str| row.try_get::<i64, _>(name).map_err(failed);
+    Ok(FailedPayload {
+        id: PayloadId(text("id")?),
+        connection_id: ConnectionId(number("connection_id")?),
+        kind: from_word(&text("kind")?, "payload kind")?,
+        stream: text("stream")?,
+        content_type: row.try_get("content_type").map_err(failed)?,
+        bytes: u64::try_from(number("body_size")?).map_err(|_| damaged("size"))?,
+        received_at: time(number("received_at")?)?,
+        errors: from_json(&text("errors")?, "error log")?,
+    })
 }
 
 pub(super) async fn expire(pool: &SqlitePool, now: Timestamp) -> Result<u64> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sluice_core::{
     Result,
-    run::{RunState, ending},
+    run::{Ending, RunState, ending},
 };
 use sluice_store::run::{Run, StepState};
 use sqlx::PgConnection;
@@ -131,15 +131,16 @@ async fn end(connection: &mut PgConnection, run: i64) -> Result<(), Failure> {
     let Some(now) = read::by_ids(connection, &[run]).await?.pop() else {
         return Ok(());
     };
-    let state = ending(&now.counts, count(failed_pulls)?);
+    let Ending { state, error } = ending(now.kind, &now.counts, count(failed_pulls)?);
     write_state(connection, run, state).await?;
     sqlx::query!(
         "update sync_orchestration
-        set error_message = (
+        set error_message = coalesce($2, (
             select q.error_message from sync_queue q
-            where q.run_id = $1 and q.state = 'dead' order by q.modified_date desc limit 1)
+            where q.run_id = $1 and q.state = 'dead' order by q.modified_date desc limit 1))
         where id = $1",
         run,
+        error,
     )
     .execute(&mut *connection)
     .await?;

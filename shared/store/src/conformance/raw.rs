@@ -7,7 +7,8 @@ use serde_json::json;
 use sluice_core::{ConnectionId, ErrorClass, OrganizationId, RunId, Timestamp};
 
 use crate::raw::{
-    ClaimPending, InboundState, NewPayload, PayloadId, PayloadKind, PutPayload, RawError, RawStore,
+    ClaimPending, FailedPayload, FailedPayloadQuery, InboundState, NewPayload, PayloadId,
+    PayloadKind, PutPayload, RawError, RawStore,
 };
 
 /// Runs each raw store case as a test of its own. `$fresh` is an async function that returns an
@@ -27,6 +28,7 @@ macro_rules! raw_conformance {
                 claims_are_counted_until_the_payload_comes_again,
                 racing_claimers_share_nothing,
                 a_failed_payload_keeps_its_errors,
+                failed_payloads_are_listed,
                 a_short_lease_runs_out,
                 expired_payloads_go_and_pending_ones_stay,
                 payloads_are_isolated,
@@ -344,6 +346,84 @@ pub async fn a_failed_payload_keeps_its_errors(store: Arc<dyn RawStore>) {
     store.finish_payload(&id, None).await.unwrap();
     let found = store.payload(OrganizationId(1), &id).await.unwrap();
     assert_eq!(found.unwrap().inbound, InboundState::Completed);
+}
+
+/// I1: what nobody could read is found again, by its owner.
+pub async fn failed_payloads_are_listed(store: Arc<dyn RawStore>) {
+    let wrong = |code: &str| RawError {
+        timestamp: at(1),
+        class: ErrorClass::Validation,
+        code: code.into(),
+        error: "no JSON".into(),
+        retry_count: 0,
+    };
+    let mut ids = Vec::new();
+    for (body, organization, connection, stream) in [
+        ("one", 1, 7, "units"),
+        ("three", 1, 7, "residents"),
+        ("four?", 1, 8, "units"),
+        ("theirs", 2, 7, "units"),
+    ] {
+        let new = NewPayload {
+            organization_id: OrganizationId(organization),
+            connection_id: ConnectionId(connection),
+            stream: stream.into(),
+            kind: PayloadKind::Webhook,
+            ..payload(body)
+        };
+        let id = put(&*store, new, HOUR).await;
+        for code in ["first", "last"] {
+            store.finish_payload(&id, Some(wrong(code))).await.unwrap();
+        }
+        ids.push(id);
+    }
+    put(&*store, payload("pending"), HOUR).await;
+    let done = put(&*store, payload("done"), HOUR).await;
+    store.finish_payload(&done, None).await.unwrap();
+
+    let all = FailedPayloadQuery {
+        organization_id: OrganizationId(1),
+        connection_id: None,
+        stream: None,
+        after: None,
+        limit: 10,
+    };
+    let listed = async |query: FailedPayloadQuery| {
+        let found = store.failed_payloads(&query).await.unwrap();
+        found.into_iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    let mut ours = ids[..3].to_vec();
+    ours.sort();
+    assert_eq!(listed(all.clone()).await, ours);
+    let first = FailedPayloadQuery {
+        limit: 2,
+        ..all.clone()
+    };
+    assert_eq!(listed(first).await, ours[..2]);
+    let rest = FailedPayloadQuery {
+        after: Some(ours[1].clone()),
+        ..all.clone()
+    };
+    assert_eq!(listed(rest).await, ours[2..]);
+    let residents = FailedPayloadQuery {
+        connection_id: Some(ConnectionId(7)),
+        stream: Some("residents".into()),
+        ..all.clone()
+    };
+    let found = store.failed_payloads(&residents).await.unwrap();
+    let expected = FailedPayload {
+        id: ids[1].clone(),
+        connection_id: ConnectionId(7),
+        kind: PayloadKind::Webhook,
+        stream: "residents".into(),
+        content_type: Some("text/xml".into()),
+        bytes: 5,
+        received_at: at(0),
+        errors: vec![wrong("first"), wrong("last")],
+    };
+    assert_eq!(found, [expected]);
+    store.finish_payload(&ids[1], None).await.unwrap();
+    assert_eq!(listed(residents).await, []);
 }
 
 pub async fn a_short_lease_runs_out(store: Arc<dyn RawStore>) {

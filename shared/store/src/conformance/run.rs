@@ -322,6 +322,20 @@ pub async fn the_ending_tells_what_failed(fixture: Arc<dyn SqlFixture>) {
     w.settle_pull(&pull, done(rejected)).await;
     w.tasks.advance_runs().await.unwrap();
     assert_eq!(detail(&w, id).await.run.state, RunState::Partial);
+
+    let new = NewRun {
+        kind: RunKind::Single,
+        record: Some("nobody".into()),
+        ..w.new_run(&["units"])
+    };
+    let id = w.tasks.start_run(&new).await.unwrap().id;
+    w.tasks.advance_runs().await.unwrap();
+    let pull = w.claim_pulls(LONG).await.remove(0);
+    w.settle_pull(&pull, done(counts(0))).await;
+    w.tasks.advance_runs().await.unwrap();
+    let run = detail(&w, id).await.run;
+    assert_eq!(run.state, RunState::Failed);
+    assert!(run.error.unwrap().starts_with("record_not_found"));
 }
 
 pub async fn runs_are_listed_newest_first(fixture: Arc<dyn SqlFixture>) {
