@@ -85,9 +85,6 @@ impl World {
             }
             Fault::Deletion => self.delete_hooked().await,
             Fault::Cut { link } => self.proxy(*link).cut(),
-            Fault::Vendor { vendor, rule } => {
-                self.control(*vendor).fault(rule.clone()).await;
-            }
         }
     }
 

@@ -10,6 +10,7 @@ mod harness;
 mod history;
 mod inject;
 mod schedule;
+mod schedule_tests;
 mod settings;
 mod sql;
 mod webhook;
@@ -48,9 +49,13 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
             world.run(false).await;
         }
         world.advance(step.after_calls).await;
+        for (vendor, rule) in &step.rules {
+            world.order(*vendor, rule).await;
+        }
         world.inject(&step.fault).await;
         world.count_deserters().await;
     }
+    world.until_orders_are_met().await;
     world.clear_faults().await;
     world.until_poison_is_dead().await;
     world.poison(None).await;

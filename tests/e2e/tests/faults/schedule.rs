@@ -56,11 +56,6 @@ pub enum Fault {
     Replay,
     /// A record that a webhook told of is told gone by another one.
     Deletion,
-    /// A stand-in misbehaves.
-    Vendor {
-        vendor: Vendor,
-        rule: Value,
-    },
 }
 
 /// What happens before a fault, and the fault.
@@ -70,23 +65,37 @@ pub struct Step {
     pub edits: usize,
     /// Work goes on for so many calls before the fault.
     pub after_calls: u64,
+    /// How stand-ins misbehave from then on, until each rule is used up.
+    pub rules: Vec<(Vendor, Value)>,
     pub fault: Fault,
 }
 
-/// So many rounds of faults, drawn and ordered by the seed: each round all fail points of the
-/// embedded backend and half of the servers', all faults of servers, network and services, and a
-/// part of what vendors do.
+/// So many rounds of faults, ordered by the seed: each round all fail points, all faults of servers,
+/// network and services, and everything that vendors do, which goes on beside the others.
 pub fn schedule(backend: Backend, seed: u64, rounds: usize) -> Vec<Step> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut steps = Vec::new();
     for _ in 0..rounds {
         let mut deck = deck(backend, &mut random);
         deck.shuffle(&mut random);
-        steps.extend(deck.into_iter().map(|fault| Step {
-            edits: random.random_range(4..16),
-            after_calls: random.random_range(1..30),
-            fault,
-        }));
+        let mut round: Vec<_> = deck
+            .into_iter()
+            .map(|fault| Step {
+                edits: random.random_range(4..16),
+                after_calls: random.random_range(1..30),
+                rules: Vec::new(),
+                fault,
+            })
+            .collect();
+        let mut rules = misbehaviour(&mut random);
+        rules.shuffle(&mut random);
+        // Spread evenly, so that none stands behind many others.
+        let count = rules.len();
+        for (number, rule) in rules.into_iter().enumerate() {
+            let place = number * round.len() / count;
+            round[place].rules.push(rule);
+        }
+        steps.extend(round);
     }
     steps
 }
@@ -99,11 +108,6 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
             hit: random.random_range(1..3),
         })
         .collect();
-    // Each costs the servers' services twice what it costs one process.
-    if backend == Backend::Servers {
-        deck.shuffle(random);
-        deck.truncate(deck.len() / 2);
-    }
     deck.extend([
         Fault::Poison,
         Fault::Replay,
@@ -146,41 +150,43 @@ fn deck(backend: Backend, random: &mut ChaCha8Rng) -> Vec<Fault> {
             links.extend([Link::Postgres, Link::MongoDb, Link::RabbitMq]);
         }
     }
-    for link in links {
-        deck.push(Fault::Cut { link });
+    for link in &links {
+        deck.push(Fault::Cut { link: *link });
+    }
+    for (link, weather) in weathers(links, random) {
         deck.push(Fault::Network {
             link,
-            weather: weather(link, random),
+            weather,
             calls: random.random_range(5..60),
             at_most: Duration::from_millis(random.random_range(300..3_000)),
         });
     }
-    // The vendors are the same to both; the rest is another round's.
-    let mut misbehaviour = misbehaviour(random);
-    misbehaviour.shuffle(random);
-    misbehaviour.truncate(match backend {
-        Backend::Servers => misbehaviour.len() / 4,
-        Backend::Embedded => misbehaviour.len() / 2,
-    });
-    deck.extend(misbehaviour);
     deck
 }
 
-fn weather(link: Link, random: &mut ChaCha8Rng) -> Weather {
-    let doubled = matches!(link, Link::Vendor(_));
-    match random.random_range(0..if doubled { 6 } else { 5 }) {
-        0 => Weather::Frozen,
-        1 => Weather::Slow(Duration::from_millis(random.random_range(5..200))),
-        2 => Weather::Down,
-        3 => Weather::HalfClosed,
-        4 => Weather::SilentAfter(random.random_range(0..4_000)),
-        _ => Weather::Doubled,
-    }
+/// Every weather comes over some link, and every link has one at least.
+fn weathers(mut links: Vec<Link>, random: &mut ChaCha8Rng) -> Vec<(Link, Weather)> {
+    links.shuffle(random);
+    let mut all = vec![
+        Weather::Frozen,
+        Weather::Slow(Duration::from_millis(random.random_range(5..200))),
+        Weather::Down,
+        Weather::HalfClosed,
+        Weather::SilentAfter(random.random_range(0..4_000)),
+    ];
+    all.shuffle(random);
+    // Only vendors can be answered twice over: a server's client would take it for somebody else's.
+    let vendor = links
+        .iter()
+        .position(|link| matches!(link, Link::Vendor(_)));
+    all.insert(vendor.unwrap_or_default(), Weather::Doubled);
+    links.into_iter().cycle().zip(all).collect()
 }
 
-fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut add = |vendor, rule| faults.push(Fault::Vendor { vendor, rule });
+/// Each way of each vendor once.
+fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<(Vendor, Value)> {
+    let mut rules = Vec::new();
+    let mut add = |vendor, rule| rules.push((vendor, rule));
     for vendor in [Vendor::One, Vendor::Lessen360] {
         for kind in [
             "commit_then_reset",
@@ -222,5 +228,5 @@ fn misbehaviour(random: &mut ChaCha8Rng) -> Vec<Fault> {
         let count = random.random_range(1..4);
         add(Vendor::Yardi, json!({ "kind": kind, "count": count }));
     }
-    faults
+    rules
 }

@@ -80,6 +80,8 @@ pub struct World {
     poison: Option<String>,
     /// Every record that ever did.
     pub poisoned: Vec<String>,
+    /// How vendors were told to misbehave.
+    orders: Vec<(Vendor, String)>,
     /// Alarms that the broker raised.
     pub alarms: Vec<Alarm>,
     /// Codes of the properties that webhooks told of.
@@ -136,6 +138,7 @@ impl World {
             away: Vec::new(),
             poison: None,
             poisoned: Vec::new(),
+            orders: Vec::new(),
             alarms: Vec::new(),
             hooks: Vec::new(),
             gone: Vec::new(),

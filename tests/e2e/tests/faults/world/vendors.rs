@@ -1,5 +1,7 @@
 //! The external systems: stand-ins that can be told to fail.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use sluice_standin::{Handle, Kind, Options, compare::EDITS_WITHOUT_DELETION};
 use sluice_testkit::Proxy;
@@ -62,6 +64,57 @@ impl World {
         for vendor in Vendor::ALL {
             self.control(vendor).clear_faults().await;
         }
+    }
+
+    /// Tells a vendor to misbehave.
+    pub async fn order(&mut self, vendor: Vendor, rule: &Value) {
+        let kind = rule["kind"].as_str().unwrap();
+        self.orders.push((vendor, kind.to_owned()));
+        self.control(vendor).fault(rule.clone()).await;
+    }
+
+    /// Until every vendor has misbehaved in every way it was told to. Other faults may have ended a
+    /// rule before a call met it; such a one is given again.
+    pub async fn until_orders_are_met(&mut self) {
+        let open = self.open_orders().await;
+        if open.is_empty() {
+            return;
+        }
+        self.clear_faults().await;
+        for (vendor, kind) in open {
+            // Later than callers wait.
+            let rule = json!({ "kind": kind, "count": 1, "delay_ms": 4_500, "retry_after": 1 });
+            self.control(vendor).fault(rule).await;
+        }
+        let met = async |world: &Self| {
+            if world.is_quiet().await {
+                world.edit(8, &[]).await;
+                world.run(false).await;
+            }
+            world.open_orders().await.is_empty()
+        };
+        self.until("vendors misbehave as they were told to", met)
+            .await;
+    }
+
+    /// Ways in which a vendor was told to misbehave and has not yet.
+    async fn open_orders(&self) -> Vec<(Vendor, String)> {
+        let mut open = Vec::new();
+        for vendor in Vendor::ALL {
+            let ledger = self.control(vendor).ledger().await;
+            let played: BTreeSet<_> = ledger
+                .iter()
+                .filter_map(|entry| entry["fault"].as_str())
+                .collect();
+            let orders = self.orders.iter();
+            let mut missing: Vec<_> = orders
+                .filter(|(to, kind)| *to == vendor && !played.contains(kind.as_str()))
+                .cloned()
+                .collect();
+            missing.dedup();
+            open.extend(missing);
+        }
+        open
     }
 
     /// People at the source change records: in these ways, or in all that every place can agree on
