@@ -18,9 +18,12 @@ fn files(manifest: &str) -> ConnectorFiles {
     }
 }
 
+/// What every manifest has, behind its streams, so that their lines stay.
+const FRAME: &str = "\nversion: 6.0.0\ncheck: {type: CheckStream}\n";
+
 fn source(manifest: &str, server: &Server) -> Source {
     load(
-        &files(manifest),
+        &files(&format!("{manifest}{FRAME}")),
         json!({"url": server.url, "token": "planted-secret", "start": "2025-01-01"}),
     )
     .unwrap()
@@ -336,7 +339,7 @@ streams:
     retriever: {class_name: source_x.Custom}
   - $parameters: {name: exotic, path: /}
     retriever:
-      requester: {url_base: "{{ config['url'] }}", authenticator: {type: RateLimitedMultipleTokenAuthenticator}}
+      requester: {url_base: "{{ config['url'] }}", authenticator: {type: RateLimitedMultipleTokenAuthenticator, tokens: a, quotas: [{type: TokenQuota, name: a, remaining_path: [], reset_path: []}], quota_status_source: {type: QuotaStatusSource, url: x}}}
       record_selector: {extractor: {field_path: []}}
   - $parameters: {name: plain, path: /}
     retriever:
@@ -390,7 +393,7 @@ async fn secrets_stay_out_of_errors() {
 /// What is wrong is told with its path and line, and never ends in a panic.
 #[test]
 fn bad_manifests_are_told_with_path_and_line() {
-    let stream = "streams:\n  - name: a\n    retriever:\n      requester:\n        url: 'https://a.test'\n      record_selector: {extractor: {field_path: []}}\n";
+    let stream = "streams:\n  - name: a\n    retriever:\n      requester:\n        url: 'https://a.test'\n      record_selector: {extractor: {field_path: []}}\nversion: 6.0.0\ncheck: {stream_names: [a]}\n";
     let with = |requester: &str| {
         stream.replace(
             "        url: 'https://a.test'\n",
@@ -398,30 +401,34 @@ fn bad_manifests_are_told_with_path_and_line() {
         )
     };
     for (manifest, code, part) in [
-        ("a: [1".to_owned(), "manifest_yaml_invalid", "line 2"),
+        (
+            "a:\n  b: [1".to_owned(),
+            "manifest_yaml_invalid",
+            "(at a.b, line 3)",
+        ),
         ("- 1".to_owned(), "manifest_invalid", "must be a mapping"),
         (
             "streams: 5".to_owned(),
             "manifest_invalid",
-            "manifest.streams: a component must be a mapping (manifest.yaml, line 1)",
+            "manifest.streams: must be a list of streams (manifest.yaml, line 1)",
         ),
         (
             with("        authenticator: '#/nowhere'\n"),
             "manifest_reference_unknown",
-            "line 6",
+            "manifest.streams[0].retriever.requester.authenticator: the reference #/nowhere names nothing (manifest.yaml, line 6)",
         ),
         (
             "a: '#/b'\nb: {c: '#/a'}\n".to_owned(),
             "manifest_reference_cycle",
-            "line 1",
+            "manifest.a.c: the reference #/b leads back to itself (manifest.yaml, line 2)",
         ),
         (
             with("        authenticator: {type: BearerAuthenticator}\n"),
             "manifest_invalid",
-            "manifest.streams[0].retriever.requester.authenticator.api_token: is missing (manifest.yaml, line 6)",
+            "manifest.streams[0].retriever.requester.authenticator.api_token: is missing; a BearerAuthenticator needs it (manifest.yaml, line 6)",
         ),
         (
-            with("        authenticator: {type: JwtAuthenticator}\n"),
+            with("        authenticator: {type: JwtAuthenticater}\n"),
             "component_unsupported",
             "line 6",
         ),
@@ -446,7 +453,7 @@ fn bad_manifests_are_told_with_path_and_line() {
             "line 6) [manifest_field_unknown]; did you mean `http_method`?",
         ),
         (
-            format!("{stream}check: {{stream_names: [b]}}\n"),
+            stream.replace("[a]", "[b]"),
             "manifest_invalid",
             "manifest.check.stream_names: there is no stream `b`",
         ),

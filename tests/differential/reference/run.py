@@ -11,6 +11,7 @@ Waits are noted and not sat out.
 """
 
 import copy
+import functools
 import json
 import logging
 import os
@@ -168,6 +169,34 @@ def run(case):
     return messages, failure
 
 
+@functools.cache
+def component_schema():
+    # Reading it takes longer than using it.
+    return concurrent_declarative_source.get_declarative_component_schema()
+
+
+def well_formed(manifest):
+    from airbyte_cdk.sources.declarative.concurrent_declarative_source import (
+        validate_manifest,
+    )
+    from airbyte_cdk.sources.declarative.parsers.manifest_component_transformer import (
+        ManifestComponentTransformer,
+    )
+    from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import (
+        ManifestReferenceResolver,
+    )
+    from jsonschema.exceptions import ValidationError
+
+    resolved = ManifestReferenceResolver().preprocess_manifest(manifest)
+    resolved.setdefault("type", "DeclarativeSource")
+    whole = ManifestComponentTransformer().propagate_types_and_parameters("", resolved, {})
+    try:
+        validate_manifest(whole, component_schema())
+    except ValidationError:
+        return False
+    return True
+
+
 def python(values):
     """Evaluates what property tests ask for; an error's value is null."""
     import ast
@@ -204,6 +233,8 @@ def python(values):
         if kind == "duration":
             moment = datetime.datetime.fromisoformat(ask["moment"])
             return {"value": (moment + parse_duration(ask["text"])).isoformat()}
+        if kind == "manifest":
+            return {"value": well_formed(yaml.safe_load(ask["text"]))}
         raise ValueError(kind)
 
     answers = []

@@ -120,6 +120,7 @@ fn files(name: &str, text: &str) -> ConnectorFiles {
 }
 
 const MANIFEST: &str = r#"
+version: 6.0.0
 check: {stream_names: [items]}
 streams:
   - name: items

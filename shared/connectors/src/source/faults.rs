@@ -7,7 +7,7 @@ use super::{
     budget::Budget,
     concurrency::Concurrency,
     load::{declared, manifest_of},
-    manifest::{Component, Lines, unknown_fields},
+    manifest::{Component, Lines, faults_of_frame, faults_of_stream, unknown_fields},
     settings::Rules,
     stream::{self, Stream},
     template::Templates,
@@ -24,9 +24,38 @@ impl Source {
         };
         found
             .into_iter()
-            .map(|error| placed(error, &lines))
+            .map(|error| with_line(error, &lines))
             .collect()
     }
+}
+
+/// The error with the line of `manifest.yaml` that it speaks of.
+pub(super) fn placed(error: Error, files: &ConnectorFiles) -> Error {
+    match files.get("manifest.yaml").and_then(Lines::of) {
+        Some(lines) => with_line(error, &lines),
+        None => error,
+    }
+}
+
+/// The fault of a stream that shares its name: records of the two could not be told apart.
+pub(super) fn of_twins(stream: &Component<'_>, all: &[Component<'_>]) -> Option<Error> {
+    let name = stream::name_of(stream);
+    let twin = all.iter().find(|other| {
+        other.path() != stream.path()
+            && stream::name_of(other) == name
+            && may_both_be(stream.path(), other.path())
+    })?;
+    let what = format!("`{name}` is also the name of {}", twin.path());
+    Some(stream.invalid("name", &what))
+}
+
+/// Of streams with conditions it is not known before there are settings, unless they share one.
+fn may_both_be(one: &str, other: &str) -> bool {
+    let condition = |path: &str| {
+        path.rsplit_once(".streams")
+            .map(|(group, _)| group.to_owned())
+    };
+    condition(one) == condition(other)
 }
 
 fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
@@ -34,17 +63,29 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
     let root = Component::new(&manifest, "manifest")?;
     let mut templates = Templates::new();
     // Without settings no condition is known, so all streams are looked at.
-    let streams = declared(&root, &mut templates, |_, _| Ok(true))?;
+    let frame = faults_of_frame(&manifest);
+    let streams = match declared(&root, &mut templates, |_, _| Ok(true)) {
+        // Nothing can be said about what stands in it.
+        _ if root.kind() != "DeclarativeSource" => return Ok(frame),
+        Err(_) if !frame.is_empty() => return Ok(frame),
+        streams => streams?,
+    };
     let ours = match manifest.pointer("/metadata/sluice") {
         Some(ours) => Component::new(ours, "manifest.metadata.sluice")?.children("streams")?,
         None => Vec::new(),
     };
-    let mut faults = Vec::new();
+    let mut faults = frame;
     let spec = root.child("spec")?;
     faults.extend(Rules::build(spec.as_ref(), &mut templates).err());
     for component in &streams {
         let name = stream::name_of(component);
         let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
+        faults.extend(of_twins(component, &streams));
+        let own = faults_of_stream(component);
+        if !own.is_empty() {
+            faults.extend(own);
+            continue;
+        }
         match Stream::build(component, settings, &mut templates) {
             Ok(stream) => faults.extend(stream.refused_credentials().into_iter().cloned()),
             Err(refusal) => faults.push(refusal),
@@ -74,7 +115,7 @@ fn found(files: &ConnectorFiles) -> Result<Vec<Error>> {
 }
 
 /// The error with the line its text or its hint speaks of.
-fn placed(error: Error, lines: &Lines<'_>) -> Error {
+fn with_line(error: Error, lines: &Lines<'_>) -> Error {
     let line = lines
         .mentioned(error.message())
         .or_else(|| lines.mentioned(error.advice()?));
@@ -107,7 +148,7 @@ mod tests {
     #[test]
     fn templates_of_streams_are_no_streams_and_are_told() {
         let told = faults_of(
-            "streams: []\ndynamic_streams: [{type: DynamicDeclarativeStream, name: tables}, {type: DynamicDeclarativeStream}]\n",
+            "version: 6.0.0\ncheck: {type: CheckStream}\nstreams: []\ndynamic_streams: [{type: DynamicDeclarativeStream, name: tables}, {type: DynamicDeclarativeStream}]\n",
         );
         assert_eq!(told.len(), 2, "{told:?}");
         for (index, fault) in told.iter().enumerate() {
@@ -120,7 +161,7 @@ mod tests {
     fn a_stream_is_refused_when_none_of_its_credentials_can_be_used() {
         let with = |choices: &str| {
             faults_of(&format!(
-                "streams: [{{name: a, retriever: {{record_selector: {{extractor: {{field_path: []}}}}, requester: {{url: 'https://a.test', authenticator: {{type: SelectiveAuthenticator, authenticator_selection_path: [kind], authenticators: {{{choices}}}}}}}}}}}]\n"
+                "version: 6.0.0\ncheck: {{type: CheckStream}}\nstreams: [{{name: a, retriever: {{record_selector: {{extractor: {{field_path: []}}}}, requester: {{url: 'https://a.test', authenticator: {{type: SelectiveAuthenticator, authenticator_selection_path: [kind], authenticators: {{{choices}}}}}}}}}}}]\n"
             ))
         };
         let key = "key: {type: BearerAuthenticator, api_token: x}";

@@ -11,7 +11,8 @@ use super::{
     auth::Tokens,
     budget::Budget,
     concurrency::Concurrency,
-    manifest::{self, Component},
+    faults,
+    manifest::{self, Component, faults_of_frame},
     patience::Patience,
     settings::Rules,
     spec,
@@ -33,7 +34,8 @@ impl Source {
         config: SecretConfig,
         http: HttpClient,
     ) -> Result<Self> {
-        Self::build(files, connection, &config, http).map_err(|error| error.connection(connection))
+        Self::build(files, connection, &config, http)
+            .map_err(|error| faults::placed(error, files).connection(connection))
     }
 
     fn build(
@@ -44,6 +46,9 @@ impl Source {
     ) -> Result<Self> {
         let manifest = manifest_of(files)?;
         let root = Component::new(&manifest, "manifest")?;
+        if let Some(fault) = faults_of_frame(&manifest).into_iter().next() {
+            return Err(fault);
+        }
         let mut templates = Templates::new();
         let rules = Rules::build(root.child("spec")?.as_ref(), &mut templates)?;
         let normalized = rules.normalize(config.expose(), &templates)?;
@@ -52,7 +57,7 @@ impl Source {
         }
         rules.validate(&normalized.settings, &templates)?;
         let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
-            Some(ours) => Component::new(ours, "metadata.sluice")?.children("streams")?,
+            Some(ours) => Component::new(ours, "manifest.metadata.sluice")?.children("streams")?,
             None => Vec::new(),
         };
         let config = json::of(&normalized.settings);
@@ -64,7 +69,12 @@ impl Source {
         for component in in_order(&components, &ours) {
             let name = stream::name_of(component);
             let settings = ours.iter().find(|ours| ours.text("name") == Some(&name));
-            let stream = Stream::build(component, settings, &mut templates);
+            let twin = faults::of_twins(component, &components);
+            let stream = match twin {
+                Some(fault) => Err(fault),
+                None => Stream::build(component, settings, &mut templates),
+            };
+            let stream = stream.map_err(|refusal| faults::placed(refusal, files));
             infos.push(match &stream {
                 Ok(stream) => stream.info(),
                 Err(_) => StreamInfo {

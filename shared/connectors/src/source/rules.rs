@@ -5,6 +5,8 @@ use serde_json::Value;
 use sluice_core::Result;
 
 use super::{
+    load::declared,
+    manifest::{self, Component, faults_of_frame, faults_of_stream},
     template::{Scope, Templates, json, literal},
     time::{self, Duration, Moment},
 };
@@ -22,6 +24,23 @@ pub fn evaluate(template: &str, config: &Value) -> Result<Value> {
     let mut templates = Templates::new();
     let template = templates.compile(template, &Jinja::UNDEFINED)?;
     template.value(&Scope::new(&templates, &json::of(config)))
+}
+
+/// Whether the components of a manifest have the fields they must have, with values of the right
+/// kinds.
+pub fn well_formed(manifest: &str) -> bool {
+    let well_formed = || -> Result<bool> {
+        let manifest = manifest::load(manifest)?;
+        let root = Component::new(&manifest, "manifest")?;
+        let frame = faults_of_frame(&manifest).is_empty();
+        let streams = declared(&root, &mut Templates::new(), |_, _| Ok(true))?;
+        let stream = |stream: &Component<'_>| {
+            matches!(stream.kind(), "DeclarativeStream" | "StateDelegatingStream")
+                && faults_of_stream(stream).is_empty()
+        };
+        Ok(frame && streams.iter().all(stream))
+    };
+    well_formed().unwrap_or(false)
 }
 
 /// The moment a text means by a format, in ISO form.

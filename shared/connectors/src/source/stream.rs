@@ -11,7 +11,7 @@ use super::{
     cursor::Cursor,
     decode::{CsvOptions, Decoder, XmlOptions},
     delegate::{self, First},
-    manifest::Component,
+    manifest::{Component, faults_of_stream},
     migrate::StateMigration,
     paginate::Paginator,
     partition::Router,
@@ -68,6 +68,9 @@ impl Stream {
         templates: &mut Templates,
     ) -> Result<Self> {
         component.without_class()?;
+        if let Some(fault) = faults_of_stream(component).into_iter().next() {
+            return Err(fault);
+        }
         match component.kind() {
             "DeclarativeStream" => Self::build_one(component, ours, templates),
             "StateDelegatingStream" => delegate::build(component, ours, templates),

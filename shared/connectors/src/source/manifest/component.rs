@@ -45,6 +45,11 @@ impl<'a> Component<'a> {
         self.map.get("type").and_then(Value::as_str).unwrap_or("")
     }
 
+    /// All of it.
+    pub(super) fn map(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
     /// Where it stands in the manifest.
     pub fn path(&self) -> &str {
         &self.path

@@ -38,6 +38,9 @@ impl<'a> Lines<'a> {
     pub fn mentioned(&self, text: &str) -> Option<usize> {
         let of_path = text.find("manifest.").and_then(|at| {
             let path = text.get(at + "manifest".len()..)?;
+            if path.starts_with(".yaml") {
+                return None;
+            }
             let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '$' | '[' | ']');
             let end = path.find(|c| !is_part(c)).unwrap_or(path.len());
             self.line(path.get(..end)?.trim_end_matches('.'))
@@ -57,7 +60,7 @@ impl<'a> Lines<'a> {
     /// path leads out of the text, the last known line.
     fn line(&self, path: &str) -> Option<usize> {
         let mut here = String::new();
-        let mut line = None;
+        let mut line = self.lines.get("").copied();
         for part in path
             .split_inclusive(['.', ']'])
             .flat_map(|part| part.split('['))

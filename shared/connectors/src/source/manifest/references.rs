@@ -12,40 +12,61 @@ const MAX_NODES: usize = 2_000_000;
 ///
 /// # Errors
 /// `manifest_reference_unknown`, `manifest_reference_cycle`, `manifest_too_large`.
-pub fn resolve(manifest: &Value) -> Result<Value> {
+pub fn resolve(manifest: &Value, name: &'static str) -> Result<Value> {
     Resolver {
         root: manifest,
+        name,
         chain: Vec::new(),
         nodes: 0,
+        place: Vec::new(),
     }
     .value(manifest)
 }
 
 struct Resolver<'a> {
     root: &'a Value,
+    name: &'static str,
     chain: Vec<String>,
     nodes: usize,
+    /// Where it is in the resolved manifest: keys as `.key`, positions in lists as `[0]`.
+    place: Vec<String>,
 }
 
 impl<'a> Resolver<'a> {
     fn value(&mut self, value: &'a Value) -> Result<Value> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Error::config(
+            return Err(self.refused(
                 "manifest_too_large",
-                "the manifest's references multiply it beyond all bounds",
+                "references multiply the manifest beyond all bounds",
             ));
         }
         match value {
             Value::String(text) if text.starts_with("#/") => self.reference(text),
             Value::Array(items) => items
                 .iter()
-                .map(|item| self.value(item))
+                .enumerate()
+                .map(|(index, item)| self.inside(format!("[{index}]"), item))
                 .collect::<Result<Vec<_>>>()
                 .map(Value::Array),
             Value::Object(map) => self.mapping(map),
             other => Ok(other.clone()),
         }
+    }
+
+    /// What stands below a key or in a list; after an error the place is left as it is.
+    fn inside(&mut self, step: String, value: &'a Value) -> Result<Value> {
+        self.place.push(step);
+        let resolved = self.value(value)?;
+        self.place.pop();
+        Ok(resolved)
+    }
+
+    fn refused(&self, code: &'static str, what: &str) -> Error {
+        Error::config(
+            code,
+            format!("{}{}: {what}", self.name, self.place.concat()),
+        )
     }
 
     /// A mapping with `$ref` is the target overlaid by its own keys, shallowly; when the target is
@@ -59,7 +80,7 @@ impl<'a> Resolver<'a> {
             let value = if OPAQUE.contains(&key.as_str()) {
                 value.clone()
             } else {
-                self.value(value)?
+                self.inside(format!(".{key}"), value)?
             };
             own.insert(key.clone(), value);
         }
@@ -79,18 +100,18 @@ impl<'a> Resolver<'a> {
 
     fn reference(&mut self, reference: &str) -> Result<Value> {
         if self.chain.iter().any(|seen| seen == reference) {
-            return Err(Error::config(
+            return Err(self.refused(
                 "manifest_reference_cycle",
-                format!("the reference {reference} leads back to itself"),
+                &format!("the reference {reference} leads back to itself"),
             ));
         }
         let target = reference
             .strip_prefix("#/")
             .and_then(|path| find(self.root, path))
             .ok_or_else(|| {
-                Error::config(
+                self.refused(
                     "manifest_reference_unknown",
-                    format!("the reference {reference} names nothing"),
+                    &format!("the reference {reference} names nothing"),
                 )
             })?;
         self.chain.push(reference.to_owned());
@@ -132,7 +153,7 @@ mod tests {
             "slash": "#/definitions/n/m",
             "scalar": {"$ref": "#/definitions/a/y", "lost": true},
         });
-        let resolved = resolve(&manifest).unwrap();
+        let resolved = resolve(&manifest, "manifest").unwrap();
         assert_eq!(resolved["use"], json!({"x": {"q": 3}, "y": 2}));
         assert_eq!(resolved["text"], json!(2));
         assert_eq!(resolved["slash"], json!(7));
@@ -143,11 +164,13 @@ mod tests {
     fn cycles_and_unknown_names_are_errors() {
         let cycle = json!({"a": {"$ref": "#/b"}, "b": {"inner": "#/a"}});
         assert_eq!(
-            resolve(&cycle).unwrap_err().code(),
+            resolve(&cycle, "manifest").unwrap_err().code(),
             "manifest_reference_cycle"
         );
         assert_eq!(
-            resolve(&json!({"a": "#/nowhere"})).unwrap_err().code(),
+            resolve(&json!({"a": "#/nowhere"}), "manifest")
+                .unwrap_err()
+                .code(),
             "manifest_reference_unknown"
         );
     }
@@ -155,6 +178,6 @@ mod tests {
     #[test]
     fn configuration_is_copied_as_it_is() {
         let manifest = json!({"check": {"config_overrides": {"x": "#/nowhere"}}});
-        assert_eq!(resolve(&manifest).unwrap(), manifest);
+        assert_eq!(resolve(&manifest, "manifest").unwrap(), manifest);
     }
 }

@@ -9,18 +9,17 @@ use std::{
 use serde_json::{Map, Value};
 use sluice_core::Error;
 
-use super::propagate::PARAMETERS;
+use super::{
+    propagate::PARAMETERS,
+    shape::{self, Field, Type},
+};
 
-/// A line per type: `Type: field field`. Taken from the component schema of `airbyte-cdk` 7.39.1
-/// (MIT), with the fields that are ours.
+/// A line per type. Taken from the component schema of `airbyte-cdk` 7.39.1 (MIT), with the fields
+/// that are ours.
 static TEXT: &str = include_str!("vocabulary.txt");
 
-static TYPES: LazyLock<BTreeMap<&'static str, Vec<&'static str>>> = LazyLock::new(|| {
-    TEXT.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, fields)| (name, fields.split_whitespace().collect()))
-        .collect()
-});
+static TYPES: LazyLock<BTreeMap<&'static str, Type>> =
+    LazyLock::new(|| TEXT.lines().filter_map(shape::read).collect());
 
 /// Fields of every component.
 const COMMON: [&str; 4] = ["type", PARAMETERS, "class_name", "name"];
@@ -49,6 +48,11 @@ const FREE: [&str; 18] = [
 const ALIKE: f64 = 0.8;
 /// Nobody reads more complaints.
 const MOST: usize = 50;
+
+/// What each known type is made of.
+pub(super) fn types() -> &'static BTreeMap<&'static str, Type> {
+    &TYPES
+}
 
 /// The known type that a name may have been meant for; `None` when it is known itself, or like none.
 pub(super) fn meant_type(name: &str) -> Option<&'static str> {
@@ -86,10 +90,12 @@ impl Walk {
 
     fn component(&mut self, map: &Map<String, Value>, path: &str) {
         let kind = map.get("type").and_then(Value::as_str);
-        let fields = kind.and_then(|kind| TYPES.get(kind));
+        let fields = kind
+            .and_then(|kind| TYPES.get(kind))
+            .map(|kind| &kind.fields);
         if let (Some(kind), Some(fields), false) = (kind, fields, map.contains_key("class_name")) {
             for field in map.keys() {
-                let known = COMMON.contains(&field.as_str()) || fields.contains(&field.as_str());
+                let known = COMMON.contains(&field.as_str()) || fields.contains_key(field.as_str());
                 // A parameter becomes a field of every component below it.
                 let inherited = map.get(PARAMETERS).and_then(|own| own.get(field)).is_some();
                 if known || inherited || self.found.len() >= MOST {
@@ -108,18 +114,19 @@ impl Walk {
     }
 }
 
-fn unknown(kind: &str, field: &str, fields: &[&'static str], path: &str) -> Error {
+fn unknown(kind: &str, field: &str, fields: &BTreeMap<&'static str, Field>, path: &str) -> Error {
     let error = Error::config(
         "manifest_field_unknown",
         format!("{path}.{field}: {kind} has no field `{field}`, so it means nothing"),
     );
-    match nearest(field, fields.iter().copied()) {
+    match nearest(field, fields.keys().copied()) {
         Some(meant) => error.hint(format!("did you mean `{meant}`?")),
         None => error,
     }
 }
 
-fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+/// The one most like a name, if one is like it.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(alike, _)| *alike >= ALIKE)

@@ -5,7 +5,7 @@
 //! Source of the rules: PyYAML `resolver.py` and `constructor.py`, and
 //! <https://yaml.org/type/> (bool, int, float, null, merge).
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
@@ -19,58 +19,82 @@ const MAX_NODES: usize = 1_000_000;
 /// Parses one document.
 ///
 /// # Errors
-/// `manifest_yaml_invalid` with line and column.
+/// `manifest_yaml_invalid` with path and line.
 pub fn parse(text: &str) -> Result<Value> {
     let mut loader = Loader {
         anchors: HashMap::new(),
         nodes: 0,
+        place: Vec::new(),
+        line: 1,
     };
-    let mut parser = Parser::new_from_str(text);
-    let mut document = None;
-    loop {
-        match next(&mut parser)? {
-            Event::StreamEnd => break,
-            Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
-            event if document.is_none() => {
-                document = Some(loader.node(event, &mut parser, 0)?);
-            }
-            _ => return Err(invalid("more than one document")),
-        }
-    }
-    Ok(document.unwrap_or(Value::Null))
+    loader
+        .document(&mut Parser::new_from_str(text))
+        .map_err(|detail| {
+            let path = match loader.place.concat() {
+                path if path.is_empty() => "at the top".to_owned(),
+                path => format!("at {}", path.trim_start_matches('.')),
+            };
+            Error::config(
+                "manifest_yaml_invalid",
+                format!(
+                    "the manifest is not readable YAML: {detail} ({path}, line {})",
+                    loader.line
+                ),
+            )
+        })
 }
 
-fn invalid(detail: impl std::fmt::Display) -> Error {
-    Error::config(
-        "manifest_yaml_invalid",
-        format!("the manifest is not readable YAML: {detail}"),
-    )
-}
-
+/// What is wrong, without its place.
+type Detail = Cow<'static, str>;
+type Parsed<T> = std::result::Result<T, Detail>;
 type Input<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
-
-fn next<'a>(parser: &mut Input<'a>) -> Result<Event<'a>> {
-    match parser.next() {
-        Some(Ok((event, _))) => Ok(event),
-        Some(Err(error)) => Err(invalid(error)),
-        None => Ok(Event::StreamEnd),
-    }
-}
 
 struct Loader {
     anchors: HashMap<usize, Value>,
     nodes: usize,
+    /// Where it is: keys as `.key`, positions in lists as `[0]`.
+    place: Vec<String>,
+    line: usize,
 }
 
 impl Loader {
+    fn document(&mut self, parser: &mut Input<'_>) -> Parsed<Value> {
+        let mut document = None;
+        loop {
+            match self.next(parser)? {
+                Event::StreamEnd => return Ok(document.unwrap_or(Value::Null)),
+                Event::Nothing
+                | Event::StreamStart
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd => {}
+                event if document.is_none() => document = Some(self.node(event, parser, 0)?),
+                _ => return Err("more than one document".into()),
+            }
+        }
+    }
+
+    fn next<'a>(&mut self, parser: &mut Input<'a>) -> Parsed<Event<'a>> {
+        match parser.next() {
+            Some(Ok((event, span))) => {
+                self.line = span.start.line();
+                Ok(event)
+            }
+            Some(Err(error)) => {
+                self.line = error.marker().line();
+                Err(error.info().to_owned().into())
+            }
+            None => Ok(Event::StreamEnd),
+        }
+    }
+
     fn node<'a>(
         &mut self,
         event: Event<'a>,
         parser: &mut Input<'a>,
         depth: usize,
-    ) -> Result<Value> {
+    ) -> Parsed<Value> {
         if depth > MAX_DEPTH {
-            return Err(invalid("nested too deeply"));
+            return Err("nested too deeply".into());
         }
         self.count(1)?;
         match event {
@@ -82,10 +106,14 @@ impl Loader {
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    match next(parser)? {
+                    match self.next(parser)? {
                         Event::SequenceEnd => break,
-                        Event::StreamEnd => return Err(invalid("unfinished list")),
-                        event => items.push(self.node(event, parser, depth + 1)?),
+                        Event::StreamEnd => return Err("unfinished list".into()),
+                        event => {
+                            self.place.push(format!("[{}]", items.len()));
+                            items.push(self.node(event, parser, depth + 1)?);
+                            self.place.pop();
+                        }
                     }
                 }
                 let value = Value::Array(items);
@@ -102,34 +130,37 @@ impl Loader {
                     .anchors
                     .get(&anchor)
                     .cloned()
-                    .ok_or_else(|| invalid("an alias names an unknown anchor"))?;
+                    .ok_or("an alias names an unknown anchor")?;
                 self.count(size(&value))?;
                 Ok(value)
             }
-            _ => Err(invalid("unexpected structure")),
+            _ => Err("unexpected structure".into()),
         }
     }
 
-    fn mapping<'a>(&mut self, parser: &mut Input<'a>, depth: usize) -> Result<Value> {
+    fn mapping<'a>(&mut self, parser: &mut Input<'a>, depth: usize) -> Parsed<Value> {
         let mut own = Map::new();
         let mut merged = Map::new();
         loop {
             let plain_merge;
-            let key = match next(parser)? {
+            let key = match self.next(parser)? {
                 Event::MappingEnd => break,
-                Event::StreamEnd => return Err(invalid("unfinished mapping")),
+                Event::StreamEnd => return Err("unfinished mapping".into()),
                 event => {
                     plain_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
                     self.node(event, parser, depth + 1)?
                 }
             };
-            let event = next(parser)?;
+            let key = key_text(key)?;
+            self.place.push(format!(".{key}"));
+            let event = self.next(parser)?;
             let value = self.node(event, parser, depth + 1)?;
             if plain_merge {
                 merge(&mut merged, value)?;
             } else {
-                own.insert(key_text(key)?, value);
+                own.insert(key, value);
             }
+            self.place.pop();
         }
         // Own keys win over merged ones and keep their place behind them.
         for (key, value) in own {
@@ -144,10 +175,10 @@ impl Loader {
         }
     }
 
-    fn count(&mut self, nodes: usize) -> Result<()> {
+    fn count(&mut self, nodes: usize) -> Parsed<()> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(invalid("too large"));
+            return Err("too large".into());
         }
         Ok(())
     }
@@ -162,7 +193,7 @@ fn size(value: &Value) -> usize {
 }
 
 /// `<<: *a` or `<<: [*a, *b]`; earlier mappings win.
-fn merge(into: &mut Map<String, Value>, value: Value) -> Result<()> {
+fn merge(into: &mut Map<String, Value>, value: Value) -> Parsed<()> {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -171,18 +202,18 @@ fn merge(into: &mut Map<String, Value>, value: Value) -> Result<()> {
             Ok(())
         }
         Value::Array(items) => items.into_iter().try_for_each(|item| merge(into, item)),
-        _ => Err(invalid("a merge key needs a mapping")),
+        _ => Err("a merge key needs a mapping".into()),
     }
 }
 
-fn key_text(key: Value) -> Result<String> {
+fn key_text(key: Value) -> Parsed<String> {
     match key {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(true) => Ok("True".into()),
         Value::Bool(false) => Ok("False".into()),
         Value::Null => Ok("None".into()),
-        _ => Err(invalid("a mapping key must be a scalar")),
+        _ => Err("a mapping key must be a scalar".into()),
     }
 }
 

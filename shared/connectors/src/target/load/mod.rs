@@ -50,7 +50,8 @@ pub(super) fn load(files: &ConnectorFiles, config: Option<&Value>) -> Result<Pla
         connector: &files.name,
         config,
     };
-    let document = manifest::parse(text).map_err(|error| file.invalid("", error.message()))?;
+    let document =
+        manifest::parse(text, "operations").map_err(|error| file.invalid("", error.message()))?;
     let document: model::Document = file.read("", document)?;
     if document.version != VERSION {
         return Err(file.invalid("version", &format!("only {VERSION} is known")));
