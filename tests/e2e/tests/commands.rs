@@ -195,10 +195,15 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     let replay = ["dlq", "replay", "--output", "json"];
     let (status, answer) = system.command(&replay).await;
     assert_eq!(status, 2, "a whole list needs a yes: {answer}");
-    let discard = [
-        "dlq", "discard", "--id", &first, "--reason", "tested", "--output", "json",
-    ];
-    let (status, answer) = system.command(&discard).await;
+    let discard = |reason: &'static str| {
+        [
+            "dlq", "discard", "--id", &first, "--reason", reason, "--output", "json",
+        ]
+    };
+    let (status, answer) = system.command(&discard(" ")).await;
+    assert_eq!(status, 2, "{answer}");
+    assert!(answer.to_string().contains("reason_missing"), "{answer}");
+    let (status, answer) = system.command(&discard("tested")).await;
     assert_eq!((status, &answer["discarded"]), (0, &json!(1)));
     let (status, answer) = system
         .command(&[&replay[..], &["--dry-run"]].concat())
@@ -245,6 +250,12 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
         .start_run(&["--record", &id, "--stream", "residents"])
         .await;
     assert_eq!(system.until_quiet(single, PATIENCE).await, "done");
+    let nobody = system
+        .start_run(&["--record", "nobody", "--stream", "residents"])
+        .await;
+    assert_eq!(system.until_over(nobody, PATIENCE).await, "failed");
+    let told = system.show(nobody).await["error"].to_string();
+    assert!(told.contains("record_not_found"), "{told}");
     unknown_pushes_are_settled(&system).await;
     let (status, blocked) = system
         .command(&["queue", "blocked", "--output", "json"])
