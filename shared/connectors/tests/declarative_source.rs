@@ -375,16 +375,18 @@ async fn secrets_stay_out_of_errors() {
         "{{ config['token']['a']['b'] }}",
         "{{ config['token'] | int + config['token'] }}",
         "{{ config['token'] | nope }}",
+        "{{ config['token'].nope() }}",
         "not a url {{ config['token'] }}",
     ] {
         let manifest = format!(
             "streams: [{{name: s, retriever: {{requester: {{url: \"{broken}\"}}, record_selector: {{extractor: {{field_path: []}}}}}}}}]"
         );
         let server = Server::start(|_, _| ok(json!({}))).await;
-        let error = read(&source(&manifest, &server), "s")
-            .await
-            .remove(0)
-            .unwrap_err();
+        let source = source(&manifest, &server);
+        let error = match source.slices(&request("s")).await {
+            Ok(_) => read(&source, "s").await.remove(0).unwrap_err(),
+            Err(refusal) => refusal,
+        };
         assert!(!error.chain().contains("planted-secret"), "{broken}");
         assert!(!format!("{error:?}").contains("planted-secret"), "{broken}");
     }
@@ -441,6 +443,16 @@ fn bad_manifests_are_told_with_path_and_line() {
             with("        path: '{{ config[ }}'\n"),
             "template_invalid",
             "line 6",
+        ),
+        (
+            with("        path: \"{{ confg['x'] }}\"\n"),
+            "template_name_unknown",
+            "requester.path: a template uses the unknown name `confg` (manifest.yaml, line 6) [template_name_unknown]; did you mean `config`?",
+        ),
+        (
+            with("        request_parameters:\n          a: \"{{ config['x'] | nofilter }}\"\n"),
+            "template_filter_unknown",
+            "requester.request_parameters.a: a template uses the unknown filter `nofilter` (manifest.yaml, line 7)",
         ),
         (
             with("        request_parameters: [1]\n"),

@@ -14,6 +14,7 @@ import copy
 import functools
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -88,11 +89,24 @@ def install_settings(messages):
     concurrent_declarative_source.print = printed
 
 
+def plain_json(value):
+    """Without what no JSON has: the printer makes null of it, and half a character is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [plain_json(item) for item in value]
+    if isinstance(value, dict):
+        return {plain_json(key): plain_json(item) for key, item in value.items()}
+    return value
+
+
 def dump(message):
     if message.type.value == "RECORD":
         # As the engine made it: the printer leaves out fields that are null.
         record = message.record
-        data = json.loads(json.dumps(record.data, default=str))
+        data = plain_json(json.loads(json.dumps(record.data, default=str)))
         return {"type": "RECORD", "record": {"stream": record.stream, "data": data}}
     return json.loads(json.dumps(AirbyteMessageSerializer.dump(message), default=str))
 

@@ -227,6 +227,77 @@ fn templates_are_evaluated_as_in_python() {
 }
 
 #[test]
+fn methods_and_filters_do_what_pythons_do() {
+    let templates = [
+        r#"{{ 'a{}b{}'.format(1,2) }}"#,
+        r#"{{ '{1}-{0}-{x}'.format(1,'b',x=3) }}"#,
+        r#"{{ '{{}}{}'.format(none) }}"#,
+        r#"{{ 'a.b.c'.rsplit('.',1) }}"#,
+        r#"{{ 'a.b.c'.rsplit('.') }}"#,
+        r#"{{ ' a  b '.rsplit() }}"#,
+        r#"{{ "hello wORLD it's 3rd".title() }}"#,
+        r#"{{ 'hello World'.capitalize() }}"#,
+        r#"{{ ''.capitalize() }}"#,
+        r#"{{ 'abc'.index('c') }}"#,
+        r#"{{ 'abc'.index('z') }}"#,
+        r#"{{ 'abcabc'.rindex('b') }}"#,
+        r#"{{ 'abcabc'.rfind('x') }}"#,
+        r#"{{ 'a-b-c'.partition('-') }}"#,
+        r#"{{ 'a-b-c'.rpartition('-') }}"#,
+        r#"{{ 'abc'.partition('-') }}"#,
+        r#"{{ 'abc'.rpartition('-') }}"#,
+        r#"{{ str_to_datetime('2024-01-31').replace(day=1) }}"#,
+        r#"{{ str_to_datetime('2024-01-31').replace(day=40) }}"#,
+        r#"{{ str_to_datetime('2024-01-31T10:11:12').replace(hour=0, minute=0, second=0, year=2023) }}"#,
+        r#"{{ str_to_datetime('2024-03-31').replace(day=1) - duration('P1D') }}"#,
+        r#"{{ duration('P1D') }}"#,
+        r#"{{ duration('PT36H') }}"#,
+        r#"{{ duration('P1M') }}"#,
+        r#"{{ duration('P2M') }}"#,
+        r#"{{ duration('P1Y2M3DT4H') }}"#,
+        r#"{{ duration('PT0.5S') }}"#,
+        r#"{{ duration('-P1D') }}"#,
+        r#"{{ duration('-PT1S') }}"#,
+        r#"{{ duration('P3D') }}"#,
+        r#"{{ duration('x') }}"#,
+        r#"{{ 'a b_c, d' | wordcount }}"#,
+        r#"{{ 'hello world foo' | truncate(8) }}"#,
+        r#"{{ 'hello world foo bar' | truncate(8, True, '..') }}"#,
+        r#"{{ 'hello world foo bar' | truncate(8, leeway=0) }}"#,
+        r#"{{ 'hello world' | truncate(8) }}"#,
+        r#"{{ 'hello' | truncate(2) }}"#,
+        r#"{{ '<b>&x' | forceescape }}"#,
+        r#"{{ '%s-%d' | format('a',5) }}"#,
+        r#"{{ [3,1]|sort }}"#,
+        r#"{{ 'abc'.endswith(('c','d')) }}"#,
+        r#"{{ 'abc'.startswith(('x','d')) }}"#,
+        r#"{{ 'ab'.isalpha() }}"#,
+        r#"{{ ''.isalnum() }}"#,
+        r#"{{ 'a1'.isalnum() }}"#,
+        r#"{{ 'AB1'.isupper() }}"#,
+        r#"{{ 'aB'.islower() }}"#,
+        r#"{{ 'ab'.rjust(5,'0') }}"#,
+        r#"{{ 'ab'.ljust(5,'.') }}"#,
+        r#"{{ 'abc'.center(6,'.') }}"#,
+        r#"{{ 'ab'.center(5,'.') }}"#,
+        r#"{{ 'a\nb'.splitlines() }}"#,
+        r#"{{ {'a':1}.copy() }}"#,
+        r#"{{ config['v'] / 0 }}"#,
+        r#"{{ config['v'] // 0 }}"#,
+        r#"{{ config['v'] % 0 }}"#,
+        r#"{{ 2 ** 10 }}"#,
+    ];
+    let asked: Vec<Value> = templates
+        .into_iter()
+        .map(|template| json!({"do": "evaluate", "text": template, "config": {"v": 5}}))
+        .collect();
+    let python = Reference::start().python(&asked);
+    agree(&asked, &python, |ask| {
+        rules::evaluate(text(ask, "text"), &ask["config"]).ok()
+    });
+}
+
+#[test]
 fn dates_are_printed_as_python_prints_them() {
     let asked: Vec<Value> = sample((moment(), format()), COUNT)
         .into_iter()

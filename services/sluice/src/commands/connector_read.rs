@@ -24,12 +24,38 @@ const AHEAD: usize = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 pub fn spec(dir: &Path) -> Result<Exit> {
+    told(print_spec(dir))
+}
+
+pub async fn discover(dir: &Path, config: &Path) -> Result<Exit> {
+    told(print_catalog(dir, config).await)
+}
+
+pub async fn read(args: &ConnectorReadArgs) -> Result<Exit> {
+    told(print_records(args).await)
+}
+
+/// What failed as a whole is told in the protocol, too.
+fn told(ended: Result<Exit>) -> Result<Exit> {
+    if let Err(error) = &ended {
+        // Whoever has closed the output is told nothing.
+        let _ = tell(&mut std::io::stdout().lock(), error);
+    }
+    ended
+}
+
+fn tell(out: &mut impl Write, error: &Error) -> Result<()> {
+    print(out, &Message::error("", error))?;
+    flush(out)
+}
+
+fn print_spec(dir: &Path) -> Result<Exit> {
     let files = library::read_folder(dir)?;
     print(&mut std::io::stdout().lock(), &Source::spec_of(&files)?)?;
     Ok(Exit::Done)
 }
 
-pub async fn discover(dir: &Path, config: &Path) -> Result<Exit> {
+async fn print_catalog(dir: &Path, config: &Path) -> Result<Exit> {
     let source = open(dir, config)?.caching();
     let catalog = source.catalog_message().await?;
     let mut out = std::io::stdout().lock();
@@ -41,7 +67,7 @@ pub async fn discover(dir: &Path, config: &Path) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-pub async fn read(args: &ConnectorReadArgs) -> Result<Exit> {
+async fn print_records(args: &ConnectorReadArgs) -> Result<Exit> {
     let request = ReadRequest {
         streams: args.streams.clone(),
         states: match &args.state {
@@ -164,4 +190,30 @@ fn json_file(path: &Path) -> Result<Value> {
             error.column()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_before_reading_are_messages_with_their_class() {
+        for (error, class) in [
+            (
+                Error::config("manifest_invalid", "a broken manifest"),
+                "config_error",
+            ),
+            (Error::internal("state_lost", "no state"), "system_error"),
+        ] {
+            let mut out = Vec::new();
+            tell(&mut out, &error).unwrap();
+            let message: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(message["type"], "TRACE");
+            assert_eq!(message["trace"]["type"], "ERROR");
+            let told = &message["trace"]["error"];
+            assert_eq!(told["message"], error.message());
+            assert_eq!(told["failure_type"], class);
+            assert!(out.ends_with(b"}\n"));
+        }
+    }
 }

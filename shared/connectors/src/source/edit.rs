@@ -46,7 +46,8 @@ pub fn pointer(value: &Value) -> Vec<String> {
     }
 }
 
-/// Missing is ignored; a list element becomes null instead of vanishing.
+/// Missing is ignored; a list element becomes null instead of vanishing, unless it is the last. `**` stands for any number
+/// of segments, none among them.
 pub fn remove_at(
     value: &mut Value,
     pointer: &[String],
@@ -55,6 +56,16 @@ pub fn remove_at(
     let Some((first, rest)) = pointer.split_first() else {
         return Ok(());
     };
+    if first == "**" {
+        if !rest.is_empty() {
+            remove_at(value, rest, remove)?;
+        }
+        return match rest.first() {
+            // Twice is as often as once.
+            Some(next) if next == "**" => Ok(()),
+            _ => remove_below(value, pointer, remove),
+        };
+    }
     match value {
         Value::Object(map) => {
             let keys: Vec<String> = map.keys().filter(|key| glob(first, key)).cloned().collect();
@@ -62,30 +73,79 @@ pub fn remove_at(
                 let Some(child) = map.get_mut(&key) else {
                     continue;
                 };
-                if rest.is_empty() {
-                    if remove(child)? {
-                        map.shift_remove(&key);
-                    }
-                } else {
+                if ends(rest) && remove(child)? {
+                    map.shift_remove(&key);
+                } else if !rest.is_empty() {
                     remove_at(child, rest, remove)?;
                 }
             }
         }
         Value::Array(items) => {
-            for (index, child) in items.iter_mut().enumerate() {
-                if !glob(first, &index.to_string()) {
-                    continue;
-                }
-                if rest.is_empty() {
-                    if remove(child)? {
-                        *child = Value::Null;
-                    }
-                } else {
-                    remove_at(child, rest, remove)?;
+            for index in 0..items.len() {
+                if glob(first, &index.to_string()) {
+                    remove_item(items, index, rest, remove)?;
                 }
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Whether a path may end before these segments.
+pub fn ends(rest: &[String]) -> bool {
+    rest.iter().all(|part| part == "**")
+}
+
+/// Goes on with a path that begins with `**` in all there is below.
+fn remove_below(
+    value: &mut Value,
+    pointer: &[String],
+    remove: &impl Fn(&Value) -> Result<bool>,
+) -> Result<()> {
+    match value {
+        Value::Object(map) => {
+            let keys: Vec<String> = map.keys().cloned().collect();
+            for key in keys {
+                let Some(child) = map.get_mut(&key) else {
+                    continue;
+                };
+                if ends(pointer) && remove(child)? {
+                    map.shift_remove(&key);
+                } else {
+                    remove_at(child, pointer, remove)?;
+                }
+            }
+            Ok(())
+        }
+        Value::Array(items) => {
+            (0..items.len()).try_for_each(|index| remove_item(items, index, pointer, remove))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The last item vanishes, as in the reference runtime.
+fn remove_item(
+    items: &mut Vec<Value>,
+    index: usize,
+    rest: &[String],
+    remove: &impl Fn(&Value) -> Result<bool>,
+) -> Result<()> {
+    let last = index + 1 == items.len();
+    let Some(item) = items.get_mut(index) else {
+        return Ok(());
+    };
+    if !(ends(rest) && remove(item)?) {
+        return match rest {
+            [] => Ok(()),
+            rest => remove_at(item, rest, remove),
+        };
+    }
+    if last {
+        items.pop();
+    } else {
+        *item = Value::Null;
     }
     Ok(())
 }

@@ -17,8 +17,11 @@ pub struct Extractor {
 impl Extractor {
     pub fn build(component: &Component<'_>, templates: &mut Templates) -> Result<Self> {
         component.without_class()?;
-        if component.kind() != "DpathExtractor" || component.get("record_expander").is_some() {
+        if component.kind() != "DpathExtractor" {
             return Err(component.unsupported());
+        }
+        if let Some(expander) = component.child("record_expander")? {
+            return Err(expander.unsupported());
         }
         Ok(Self {
             path: component.template_list("field_path", templates)?,

@@ -183,7 +183,7 @@ impl Requester {
         let mut json = None;
         match &self.body {
             Body::None => {}
-            Body::Json(nested) | Body::Graph(nested) => json = Some(nested.value(scope)?),
+            Body::Json(nested) | Body::Graph(nested) => json = Some(json_body(nested, scope)?),
             Body::Data(mapping) => form = Some(mapping.entries(scope, text_or_list)?),
             Body::Text(template) => {
                 match template.value_if(scope, |literal| literal.value.is_object())? {
@@ -308,6 +308,19 @@ fn body(component: &Component<'_>, templates: &mut Templates) -> Result<Body> {
             .map_or(Body::None, Body::Data),
         None => Body::None,
     })
+}
+
+/// As in the reference runtime, a template for all of it must not give a text, such as one that
+/// could not be read.
+fn json_body(nested: &Nested, scope: &Scope<'_>) -> Result<Value> {
+    match nested.value(scope)? {
+        Value::String(_) => Err(Error::config(
+            "request_body_no_json",
+            "the template of `request_body_json` gives a text, not a mapping",
+        )
+        .hint("values are read as in Python: True, False and None, not true, false and null")),
+        value => Ok(value),
+    }
 }
 
 fn twice(key: &str) -> Error {

@@ -71,10 +71,19 @@ impl Stream {
         if let Some(fault) = faults_of_stream(component).into_iter().next() {
             return Err(fault);
         }
-        match component.kind() {
+        let before = templates.strange().len();
+        let stream = match component.kind() {
             "DeclarativeStream" => Self::build_one(component, ours, templates),
             "StateDelegatingStream" => delegate::build(component, ours, templates),
             _ => Err(component.unsupported()),
+        }?;
+        let mut extra = HashSet::new();
+        component.extra_names(&mut extra);
+        let strange = templates.strange().iter().skip(before);
+        let mut unknown = strange.filter(|it| it.is_filter || !extra.contains(it.name.as_str()));
+        match unknown.next() {
+            Some(unknown) => Err(unknown.refusal()),
+            None => Ok(stream),
         }
     }
 

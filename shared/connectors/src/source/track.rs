@@ -91,6 +91,11 @@ impl Known {
         self.own.push((partition, state));
     }
 
+    /// Of all partitions, and of those without one.
+    pub fn states(&self) -> impl Iterator<Item = &Value> {
+        self.own.iter().map(|(_, state)| state).chain(&self.global)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.global.is_none()
     }
@@ -129,6 +134,20 @@ impl Known {
             }
             _ => Ok(Self::default()),
         }
+    }
+}
+
+/// Whether a state has one of the shapes above: what is left out of a broken one would be read from
+/// the start.
+pub fn is_well_formed(state: &Value, partitioned: bool) -> bool {
+    let entry = |entry: &Value| {
+        let known = |field| entry.get(field).is_some_and(Value::is_object);
+        known("partition") && known("cursor")
+    };
+    match state.get("states").filter(|_| partitioned) {
+        Some(Value::Array(entries)) => entries.iter().all(entry),
+        Some(_) => false,
+        None => true,
     }
 }
 

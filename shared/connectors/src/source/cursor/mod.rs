@@ -272,6 +272,11 @@ impl Cursor {
         self.parse(&state_value(state, field)?)
     }
 
+    /// Whether a state has no value, or one that can be read.
+    pub fn reads(&self, state: &Value, field: &str) -> bool {
+        state_value(state, field).is_none_or(|value| self.parse(&value).is_some())
+    }
+
     /// A value as states and requests have it.
     pub fn output(&self, mark: Mark) -> Value {
         match (mark, &self.scale) {

@@ -4,7 +4,7 @@ use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
 use sluice_core::{Error, ErrorClass, Result};
 
-use super::{Decoded, Place};
+use super::{Decoded, Place, lenient};
 use crate::source::record::{self, Record};
 
 /// Keys under which error texts are looked for, in this order.
@@ -26,6 +26,13 @@ const ERROR_KEYS: [&str; 12] = [
 /// A list is several bodies, nothing is one empty body. Unlike the reference runtime, a body that
 /// is no JSON is an error: a cut-off page must not pass for an empty one.
 pub(super) fn decode(text: &str, records: Option<Place<'_>>) -> Result<Decoded> {
+    strict(text, records).or_else(|error| {
+        let text = lenient::standard(text).ok_or_else(|| error.clone())?;
+        strict(&text, records).map_err(|_| error)
+    })
+}
+
+fn strict(text: &str, records: Option<Place<'_>>) -> Result<Decoded> {
     let rows = records.filter(|records| records.as_text);
     if let Some(rows) = rows.and_then(|records| record::read(text, records.path)) {
         return Ok(Decoded {

@@ -2,6 +2,7 @@
 
 mod charset;
 mod json;
+mod lenient;
 mod rows;
 mod xml;
 mod zip;

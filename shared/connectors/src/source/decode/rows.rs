@@ -1,12 +1,12 @@
 //! Bodies that hold one record a line, and packed ones.
 
-use std::io::Read as _;
+use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
 use sluice_core::{Error, ErrorClass, Result};
 
-use super::Decoded;
+use super::{Decoded, lenient};
 
 /// Bytes that a packed body may unpack to: a small one must not fill the memory.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -27,7 +27,12 @@ pub(super) fn json_lines(text: &str) -> Result<Decoded> {
     let bodies = lines
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|_| {
+            let read = serde_json::from_str(line);
+            let read = read.or_else(|error| match lenient::standard(line) {
+                Some(line) => serde_json::from_str(&line),
+                None => Err(error),
+            });
+            read.map_err(|_| {
                 Error::new(
                     ErrorClass::TargetError,
                     "json_invalid",
@@ -90,29 +95,36 @@ pub(super) fn csv(text: &str, options: &CsvOptions) -> Result<Decoded> {
     Ok(streamed(bodies))
 }
 
+/// How many bytes come out, of which none is kept: what is too large is known before any memory is
+/// taken. `None` beyond the most.
+pub(super) fn measured(packed: impl Read, most: u64) -> io::Result<Option<usize>> {
+    let size = io::copy(&mut packed.take(most + 1), &mut io::sink())?;
+    Ok(usize::try_from(size).ok().filter(|_| size <= most))
+}
+
 /// The unpacked bytes of a gzip file; others as they are.
 pub(super) fn unpacked(body: &[u8]) -> Result<Option<Vec<u8>>> {
     if !body.starts_with(b"\x1f\x8b") {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    let read = MultiGzDecoder::new(body)
-        .take(MAX_UNPACKED + 1)
-        .read_to_end(&mut bytes);
-    if read.is_err() {
-        return Err(Error::new(
+    let damaged = |_| {
+        Error::new(
             ErrorClass::TargetError,
             "gzip_invalid",
             "the body is packed, and the pack is damaged or cut off",
-        ));
-    }
-    if bytes.len() as u64 > MAX_UNPACKED {
-        return Err(Error::new(
+        )
+    };
+    let too_large = || {
+        Error::new(
             ErrorClass::TargetError,
             "gzip_too_large",
             format!("the body unpacks to more than {MAX_UNPACKED} bytes"),
-        ));
-    }
+        )
+    };
+    let reader = || MultiGzDecoder::new(body);
+    let size = measured(reader(), MAX_UNPACKED).map_err(damaged)?;
+    let mut bytes = Vec::with_capacity(size.ok_or_else(too_large)?);
+    reader().read_to_end(&mut bytes).map_err(damaged)?;
     Ok(Some(bytes))
 }
 

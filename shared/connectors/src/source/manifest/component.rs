@@ -1,5 +1,7 @@
 //! Reading components: typed access to fields, with the path for error texts.
 
+use std::collections::HashSet;
+
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
 use sluice_core::{Error, Result};
@@ -108,6 +110,24 @@ impl<'a> Component<'a> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
+    /// Names that `extra_fields` anywhere in it give to templates.
+    pub fn extra_names(&self, names: &mut HashSet<&'a str>) {
+        fn walk<'v>(value: &'v Value, names: &mut HashSet<&'v str>) {
+            match value {
+                Value::Object(map) => map.iter().for_each(|(key, value)| match value {
+                    Value::Array(paths) if key == "extra_fields" => {
+                        let single = |path: &'v Value| path.as_array()?.first()?.as_str();
+                        names.extend(paths.iter().filter_map(single));
+                    }
+                    value => walk(value, names),
+                }),
+                Value::Array(items) => items.iter().for_each(|item| walk(item, names)),
+                _ => {}
+            }
+        }
+        self.map.values().for_each(|value| walk(value, names));
+    }
+
     /// A component in a field.
     pub fn child(&self, field: &str) -> Result<Option<Component<'a>>> {
         self.get(field)
@@ -169,10 +189,20 @@ impl<'a> Component<'a> {
 
     /// A template; scalars of other types count as their Python text.
     pub fn template(&self, field: &str, templates: &mut Templates) -> Result<Option<Template>> {
-        self.get(field)
+        let from = templates.strange().len();
+        let template = self
+            .get(field)
             .map(|value| self.compile(value, templates))
             .transpose()
-            .map_err(|error| error.hint(format!("at {}.{field}", self.path)))
+            .map_err(|error| self.at(field, &error))?;
+        templates.place(from, &format!("{}.{field}", self.path));
+        Ok(template)
+    }
+
+    /// A template's error with its place.
+    fn at(&self, field: &str, error: &Error) -> Error {
+        let message = format!("{}.{field}: {}", self.path, error.message());
+        Error::new(error.class(), error.code(), message)
     }
 
     /// Compiles a value of this component with its parameters.
@@ -183,14 +213,17 @@ impl<'a> Component<'a> {
 
     /// A list of templates.
     pub fn template_list(&self, field: &str, templates: &mut Templates) -> Result<Vec<Template>> {
-        match self.get(field) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| self.compile(item, templates))
-                .collect(),
-            Some(value) => Ok(vec![self.compile(value, templates)?]),
-        }
+        let from = templates.strange().len();
+        let items = match self.get(field) {
+            None => &[],
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(value) => std::slice::from_ref(value),
+        };
+        let compiled: Result<Vec<Template>> = (items.iter())
+            .map(|item| self.compile(item, templates))
+            .collect();
+        templates.place(from, &format!("{}.{field}", self.path));
+        compiled.map_err(|error| self.at(field, &error))
     }
 
     /// A mapping of templates, or one template for all of it.
@@ -201,10 +234,15 @@ impl<'a> Component<'a> {
             Some(Value::Object(map)) => map
                 .iter()
                 .map(|(key, value)| {
-                    Ok((
-                        templates.compile(key, &self.parameters)?,
-                        self.compile(value, templates)?,
-                    ))
+                    let from = templates.strange().len();
+                    let place = format!("{field}.{key}");
+                    let wrong = |error: Error| self.at(&place, &error);
+                    let entry = (
+                        templates.compile(key, &self.parameters).map_err(wrong)?,
+                        self.compile(value, templates).map_err(wrong)?,
+                    );
+                    templates.place(from, &format!("{}.{place}", self.path));
+                    Ok(entry)
                 })
                 .collect::<Result<Vec<_>>>()
                 .map(|entries| Some(Mapping::Entries(entries))),
@@ -214,9 +252,14 @@ impl<'a> Component<'a> {
 
     /// A nested structure of templates.
     pub fn nested(&self, field: &str, templates: &mut Templates) -> Result<Option<Nested>> {
-        self.get(field)
+        let from = templates.strange().len();
+        let nested = self
+            .get(field)
             .map(|value| Nested::compile(value, templates, &self.parameters))
             .transpose()
+            .map_err(|error| self.at(field, &error))?;
+        templates.place(from, &format!("{}.{field}", self.path));
+        Ok(nested)
     }
 }
 

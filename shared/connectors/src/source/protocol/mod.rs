@@ -31,7 +31,7 @@ use super::{
     slice::{Progress, Slice},
     stream::Stream,
     time,
-    track::{Known, Tracker},
+    track::{self, Known, Tracker},
 };
 
 /// States of partitioned streams grow with their partitions and are sent this often.
@@ -63,7 +63,7 @@ impl ReadRequest {
         };
         match file {
             Value::Null => Ok(Map::new()),
-            Value::Object(states) => Ok(states.clone()),
+            Value::Object(states) if states.values().all(is_state) => Ok(states.clone()),
             Value::Array(messages) => messages
                 .iter()
                 .map(|message| {
@@ -73,12 +73,18 @@ impl ReadRequest {
                         .and_then(Value::as_str)
                         .ok_or_else(invalid)?;
                     let value = state.pointer("/stream/stream_state");
-                    Ok((name.to_owned(), value.cloned().unwrap_or_default()))
+                    let value = value.cloned().unwrap_or_default();
+                    let value = is_state(&value).then_some(value).ok_or_else(invalid)?;
+                    Ok((name.to_owned(), value))
                 })
                 .collect(),
             _ => Err(invalid()),
         }
     }
+}
+
+fn is_state(value: &Value) -> bool {
+    value.is_object() || value.is_null()
 }
 
 /// Where messages go, a page's records together. Full means wait: nothing piles up in memory
@@ -201,10 +207,19 @@ impl Source {
             _ => None,
         };
         let partitioned = !matches!(stream.router, Router::None);
-        Ok(Known::of_state(
-            migrated.as_ref().unwrap_or(state),
-            partitioned,
-        ))
+        let state = migrated.as_ref().unwrap_or(state);
+        let known = Known::of_state(state, partitioned);
+        if let Some(cursor) = &stream.cursor {
+            let field = cursor.field(&self.scope())?;
+            let readable = |state: &Value| cursor.reads(state, &field);
+            if !track::is_well_formed(state, partitioned) || !known.states().all(readable) {
+                let what = format!("the state of `{}` cannot be read", stream.name);
+                return Err(Error::config("state_invalid", what).hint(
+                    "hand in the last state that was printed, or none to read from the start",
+                ));
+            }
+        }
+        Ok(known)
     }
 
     /// `false` when it failed. Errors are those of the output only.

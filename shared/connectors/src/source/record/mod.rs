@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sluice_core::Result;
 
 use super::{
-    edit::{remove_at, set},
+    edit::{ends, remove_at, set},
     extract::{glob, is_pattern},
     template::json,
 };
@@ -110,13 +110,20 @@ impl Record {
         condition: Option<&impl Fn(&Value) -> Result<bool>>,
     ) -> Result<()> {
         let remove = |value: &Value| condition.map_or(Ok(true), |condition| condition(value));
-        let row = match self {
-            Self::Value(value) => return remove_at(value, pointer, &remove),
-            Self::Row(row) => row,
-        };
+        if let Self::Value(value) = self {
+            return remove_at(value, pointer, &remove);
+        }
         let Some((first, rest)) = pointer.split_first() else {
             return Ok(());
         };
+        if first == "**" && !rest.is_empty() {
+            self.remove(rest, condition)?;
+        }
+        let Self::Row(row) = self else {
+            return Ok(());
+        };
+        // `**` goes on in all there is.
+        let below = if first == "**" { pointer } else { rest };
         let keys: Vec<String> = match is_pattern(first) {
             true => row
                 .keys()
@@ -126,13 +133,13 @@ impl Record {
             false => vec![first.clone()],
         };
         for key in keys {
-            if let ([], None) = (rest, condition) {
+            if ends(below) && condition.is_none() {
                 row.remove(&key);
             } else if let Some(child) = row.value_mut(&key) {
-                if !rest.is_empty() {
-                    remove_at(child, rest, &remove)?;
-                } else if remove(child)? {
+                if ends(below) && remove(child)? {
                     row.remove(&key);
+                } else if !below.is_empty() {
+                    remove_at(child, below, &remove)?;
                 }
             }
         }

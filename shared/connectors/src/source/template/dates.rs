@@ -13,6 +13,12 @@ const PLUS: &str = "__plus_duration";
 const MINUS: &str = "__minus_duration";
 
 pub(super) fn add(env: &mut Environment<'_>) {
+    // By itself a duration is its text; in sums it is rewritten.
+    env.add_function("duration", |text: &str| {
+        Duration::parse(text)
+            .map(|duration| duration.python_text())
+            .ok_or_else(|| Error::new(ErrorKind::SyntaxError, "not an ISO duration"))
+    });
     env.add_filter(PLUS, |date: Value, text: &str| moved(&date, text, false));
     env.add_filter(MINUS, |date: Value, text: &str| moved(&date, text, true));
 }

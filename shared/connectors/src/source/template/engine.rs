@@ -72,6 +72,7 @@ impl Template {
                 // mismatch, whose value is the template's text.
                 let beyond_us = error.detail().is_some_and(|text| {
                     text.contains("plain object")
+                        || text.contains("unable to calculate")
                         || text.contains("% operator on unsupported types string")
                 });
                 let undefined = error.kind() == ErrorKind::UndefinedError

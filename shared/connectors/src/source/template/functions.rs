@@ -46,7 +46,47 @@ pub(super) fn add(env: &mut Environment<'_>) {
     numbers::add(env);
     env.add_function("max", |items: Rest<Value>| extreme(items, true));
     env.add_function("min", |items: Rest<Value>| extreme(items, false));
+    env.add_filter("wordcount", |text: &str| {
+        // Python's `\w+`.
+        text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .filter(|word| !word.is_empty())
+            .count()
+    });
+    env.add_filter("truncate", truncate);
+    env.add_filter("forceescape", |text: Value| {
+        minijinja::HtmlEscape(&python::jinja_text(&text)).to_string()
+    });
     env.add_function("generate_uuid", || uuid::Uuid::new_v4().to_string());
+}
+
+/// As Jinja does: a little too long is left as it is.
+fn truncate(text: &str, given: Rest<Value>, options: Kwargs) -> Result<String, Error> {
+    let option = |index: usize, name: &'static str| -> Result<Option<Value>, Error> {
+        let named: Option<Value> = options.get(name)?;
+        Ok(given.get(index).cloned().or(named))
+    };
+    let number = |value: Option<Value>, default: usize| {
+        value.map_or(Some(default), |value| value.as_usize())
+    };
+    let wrong = || mismatch("a length is a number");
+    let length = number(option(0, "length")?, 255).ok_or_else(wrong)?;
+    let anywhere = option(1, "killwords")?.is_some_and(|value| value.is_true());
+    let end = option(2, "end")?.map_or_else(|| "...".to_owned(), |end| python::jinja_text(&end));
+    let leeway = number(option(3, "leeway")?, 5).ok_or_else(wrong)?;
+    options.assert_all_used()?;
+    let size = end.chars().count();
+    if length < size {
+        return Err(invalid("shorter than its own end"));
+    }
+    if text.chars().count() <= length.saturating_add(leeway) {
+        return Ok(text.to_owned());
+    }
+    let cut: String = text.chars().take(length - size).collect();
+    let kept = match cut.rsplit_once(' ') {
+        Some((words, _)) if !anywhere => words,
+        _ => &cut,
+    };
+    Ok(format!("{kept}{end}"))
 }
 
 fn add_time(env: &mut Environment<'_>) {

@@ -5,7 +5,7 @@ use minijinja::{
     value::{Value, ValueKind},
 };
 
-use super::python;
+use super::{python, rare};
 
 /// Calls a method the engine itself does not know.
 pub(super) fn call(
@@ -32,42 +32,22 @@ fn missing(method: &str, pythons: &[&str]) -> Error {
     })
 }
 
-const OF_TEXT: [&str; 31] = [
-    "capitalize",
-    "casefold",
-    "center",
+const OF_TEXT: [&str; 12] = [
     "encode",
     "expandtabs",
-    "format",
     "format_map",
-    "index",
-    "isalnum",
-    "isalpha",
     "isascii",
     "isdecimal",
     "isidentifier",
-    "islower",
     "isnumeric",
     "isprintable",
-    "isspace",
     "istitle",
-    "isupper",
-    "ljust",
     "maketrans",
-    "partition",
-    "rfind",
-    "rindex",
-    "rjust",
-    "rpartition",
-    "rsplit",
-    "splitlines",
     "swapcase",
-    "title",
     "translate",
 ];
-const OF_MAPPINGS: [&str; 7] = [
+const OF_MAPPINGS: [&str; 6] = [
     "clear",
-    "copy",
     "fromkeys",
     "pop",
     "popitem",
@@ -78,11 +58,26 @@ const OF_LISTS: [&str; 9] = [
     "append", "clear", "copy", "extend", "insert", "pop", "remove", "reverse", "sort",
 ];
 
-fn word(args: &[Value], index: usize) -> Result<&str, Error> {
+pub(super) fn word(args: &[Value], index: usize) -> Result<&str, Error> {
     args.get(index)
         .ok_or_else(|| Error::from(ErrorKind::MissingArgument))?
         .as_str()
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "text expected"))
+}
+
+/// Whether it holds for the argument, or for one of several in a list.
+fn any_word(args: &[Value], holds: impl Fn(&str) -> bool) -> Result<bool, Error> {
+    match args.first() {
+        Some(list) if list.kind() == ValueKind::Seq => {
+            let words: Vec<Value> = list.try_iter()?.collect();
+            let mut any = false;
+            for index in 0..words.len() {
+                any |= holds(word(&words, index)?);
+            }
+            Ok(any)
+        }
+        _ => Ok(holds(word(args, 0)?)),
+    }
 }
 
 fn text(value: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -115,8 +110,8 @@ fn text(value: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let set = letters(args)?;
             value.trim_end_matches(|c| strips(c, &set)).into()
         }
-        "startswith" => value.starts_with(word(args, 0)?).into(),
-        "endswith" => value.ends_with(word(args, 0)?).into(),
+        "startswith" => any_word(args, |word| value.starts_with(word))?.into(),
+        "endswith" => any_word(args, |word| value.ends_with(word))?.into(),
         "removeprefix" => value.strip_prefix(word(args, 0)?).unwrap_or(value).into(),
         "removesuffix" => value.strip_suffix(word(args, 0)?).unwrap_or(value).into(),
         "replace" => value.replace(word(args, 0)?, word(args, 1)?).into(),
@@ -159,7 +154,10 @@ fn text(value: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
                 .join(value)
                 .into()
         }
-        _ => return Err(missing(method, &OF_TEXT)),
+        _ => {
+            return rare::text(value, method, args)
+                .unwrap_or_else(|| Err(missing(method, &OF_TEXT)));
+        }
     })
 }
 
@@ -182,6 +180,7 @@ fn mapping(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
                 found
             }
         }
+        "copy" => value.clone(),
         "keys" => value.try_iter()?.collect(),
         "values" => pairs()?.into_iter().map(|(_, value)| value).collect(),
         "items" => pairs()?

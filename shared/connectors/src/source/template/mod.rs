@@ -15,6 +15,8 @@ mod methods;
 mod moment;
 mod numbers;
 pub mod python;
+mod rare;
+mod strange;
 mod texts;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -37,11 +39,46 @@ const FUEL: u64 = 200_000;
 /// Bytes one rendering may produce. Attachments travel through templates as base64 text.
 const MAX_OUTPUT: usize = 32 << 20;
 
+impl Strange {
+    pub fn refusal(&self) -> Error {
+        let Self {
+            name,
+            path,
+            is_filter,
+        } = self;
+        if *is_filter {
+            let what = format!("{path}: a template uses the unknown filter `{name}`");
+            return Error::config("template_filter_unknown", what);
+        }
+        let what = format!("{path}: a template uses the unknown name `{name}`");
+        let error = Error::config("template_name_unknown", what);
+        let alike = |known: &&str| strsim::jaro_winkler(known, name);
+        let meant = strange::NAMES
+            .iter()
+            .max_by(|a, b| alike(a).total_cmp(&alike(b)));
+        match meant.filter(|meant| alike(meant) > 0.8) {
+            Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+            None => error,
+        }
+    }
+}
+
 /// The compiled templates of one manifest.
 pub struct Templates {
     environment: Environment<'static>,
     globals: BTreeSet<String>,
     count: usize,
+    /// What templates use and nobody has.
+    strange: Vec<Strange>,
+}
+
+/// A name or a filter that a template uses and that is nowhere.
+#[derive(Debug, Clone)]
+pub struct Strange {
+    pub name: String,
+    pub is_filter: bool,
+    /// Where the template stands, as far as that is known.
+    pub path: String,
 }
 
 impl Templates {
@@ -56,6 +93,21 @@ impl Templates {
             environment,
             globals,
             count: 0,
+            strange: Vec::new(),
+        }
+    }
+
+    /// What has been found strange so far.
+    pub fn strange(&self) -> &[Strange] {
+        &self.strange
+    }
+
+    /// Says where the templates stand in which something strange was found since there were `from`.
+    pub fn place(&mut self, from: usize, path: &str) {
+        for strange in self.strange.iter_mut().skip(from) {
+            if strange.path.is_empty() {
+                path.clone_into(&mut strange.path);
+            }
         }
     }
 
@@ -88,6 +140,8 @@ impl Templates {
                 .into_iter()
                 .filter(|name| !self.globals.contains(name))
                 .collect();
+            self.strange
+                .extend(strange::found(&self.environment, &name, &needs));
             Kind::Rendered {
                 name,
                 mentions: mentions(&source, &needs),

@@ -2,10 +2,10 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-use chrono::{Datelike, NaiveTime, Timelike};
+use chrono::{Datelike, NaiveDate, NaiveTime, Timelike};
 use minijinja::{
     Error, ErrorKind, State,
-    value::{DynObject, Object, ObjectRepr, Value},
+    value::{DynObject, Kwargs, Object, ObjectRepr, Value, from_args},
 };
 
 use crate::source::time::{self, Moment};
@@ -32,6 +32,37 @@ impl DateValue {
             moment: midnight.and_utc().fixed_offset(),
             date_only: true,
         })
+    }
+
+    /// Python's `replace(year=…, day=…)`; time zones cannot be given.
+    fn replaced(&self, args: &[Value]) -> Result<Value, Error> {
+        let (fields,): (Kwargs,) = from_args(args)?;
+        let time = self.moment.naive_local();
+        let part = |name: &'static str, old: u32| -> Result<u32, Error> {
+            Ok(fields.get::<Option<u32>>(name)?.unwrap_or(old))
+        };
+        let year = fields.get::<Option<i32>>("year")?.unwrap_or(time.year());
+        let micros = part("microsecond", time.and_utc().timestamp_subsec_micros())?;
+        let replaced =
+            NaiveDate::from_ymd_opt(year, part("month", time.month())?, part("day", time.day())?)
+                .and_then(|day| {
+                    let part = |name, old| part(name, old).ok();
+                    day.and_hms_micro_opt(
+                        part("hour", time.hour())?,
+                        part("minute", time.minute())?,
+                        part("second", time.second())?,
+                        micros,
+                    )
+                });
+        fields.assert_all_used()?;
+        let offset = *self.moment.offset();
+        let moment = replaced.and_then(|time| time.and_local_timezone(offset).single());
+        let moment = moment
+            .ok_or_else(|| Error::new(ErrorKind::CannotDeserialize, "outside the calendar"))?;
+        Ok(Value::from_object(Self {
+            moment,
+            date_only: self.date_only,
+        }))
     }
 
     fn iso(&self, separator: char) -> String {
@@ -95,6 +126,7 @@ impl Object for DateValue {
             "timestamp" => (self.moment.timestamp_micros() as f64 / 1e6).into(),
             "weekday" => self.moment.weekday().num_days_from_monday().into(),
             "date" => Self::date(self.moment),
+            "replace" => Self::replaced(self, args)?,
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         })
     }

@@ -355,7 +355,7 @@ fn what_is_no_date_or_has_no_such_method_passes_for_no_value() {
         ("{{ config['name'].get('x') }}", "template_undefined"),
         ("{{ config['list'].get('x') }}", "template_undefined"),
         // Python has these, so they are told.
-        ("{{ config['name'].title() }}", "template_failed"),
+        ("{{ config['name'].encode() }}", "template_failed"),
         ("{{ config['list'].append(1) }}", "template_failed"),
     ] {
         assert_eq!(value(source).unwrap_err().code(), code, "{source}");

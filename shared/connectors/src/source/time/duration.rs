@@ -58,6 +58,38 @@ impl Duration {
         })
     }
 
+    /// As Python prints a timedelta, or a duration with months.
+    pub fn python_text(self) -> String {
+        let seconds = self.exact.num_seconds() - i64::from(self.exact.subsec_nanos() < 0);
+        let micros = (self.exact - TimeDelta::seconds(seconds)).subsec_nanos() / 1000;
+        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let mut text = String::new();
+        let (years, months) = (self.months / 12, self.months % 12);
+        if years != 0 {
+            text.push_str(&format!("{years} years, "));
+        }
+        match months {
+            0 => {}
+            1 => text.push_str("1 month, "),
+            _ => text.push_str(&format!("{months} months, ")),
+        }
+        match days {
+            0 => {}
+            1 | -1 => text.push_str(&format!("{days} day, ")),
+            _ => text.push_str(&format!("{days} days, ")),
+        }
+        text.push_str(&format!(
+            "{}:{:02}:{:02}",
+            rest / 3600,
+            rest / 60 % 60,
+            rest % 60
+        ));
+        if micros != 0 {
+            text.push_str(&format!(".{micros:06}"));
+        }
+        text
+    }
+
     #[must_use]
     pub fn negated(self) -> Self {
         Self {
