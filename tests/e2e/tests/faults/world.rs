@@ -248,7 +248,8 @@ impl World {
                 self.restart(place, None).await;
             } else if !self.services[place].is_running() {
                 let text = self.services[place].text();
-                let tail: Vec<_> = text.lines().rev().take(5).collect();
+                let mut tail: Vec<_> = text.lines().rev().take(30).collect();
+                tail.reverse();
                 let role = self.services[place].role;
                 self.deserters
                     .push(format!("{role} ended by itself:\n{}", tail.join("\n")));
