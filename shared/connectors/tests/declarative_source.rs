@@ -484,3 +484,30 @@ fn bad_manifests_are_told_with_path_and_line() {
     }
     assert!(Source::faults(&files(stream)).is_empty());
 }
+
+/// Missing settings are told with the place that asks for them, its line too.
+#[tokio::test]
+async fn missing_settings_are_told_with_path_and_line() {
+    let with = |url: &str, spec: &str| {
+        format!(
+            "streams:\n  - name: a\n    retriever:\n      requester:\n        url_base: \"{url}\"\n      record_selector: {{extractor: {{field_path: []}}}}\n{FRAME}{spec}"
+        )
+    };
+    let required = "spec:\n  type: Spec\n  connection_specification:\n    required: [shop]\n    properties:\n      shop: {type: string}\n";
+    let manifest = with("https://a.test", required);
+    let error = load(&files(&manifest), json!({})).unwrap_err();
+    assert_eq!(error.code(), "setting_missing");
+    let place =
+        "manifest.spec.connection_specification.properties.shop asks (manifest.yaml, line 15)";
+    assert!(error.message().contains(place), "{error}");
+    for url in ["{{ config['shop']['url'] }}", "{{ config['shop'] }}"] {
+        let source = load(&files(&with(url, "")), json!({})).unwrap();
+        let error = read(&source, "a").await.remove(0).unwrap_err();
+        let place = "manifest.streams[0].retriever.requester.url_base";
+        assert!(error.message().contains(place), "{error:?}");
+        assert!(
+            error.message().contains("(manifest.yaml, line 5)"),
+            "{error:?}"
+        );
+    }
+}

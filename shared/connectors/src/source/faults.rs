@@ -31,6 +31,10 @@ impl Source {
 
 /// The error with the line of `manifest.yaml` that it speaks of.
 pub(super) fn placed(error: Error, files: &ConnectorFiles) -> Error {
+    // Once is enough: a refusal of a stream has its line already.
+    if error.message().contains("(manifest.yaml, line ") {
+        return error;
+    }
     match files.get("manifest.yaml").and_then(Lines::of) {
         Some(lines) => with_line(error, &lines),
         None => error,

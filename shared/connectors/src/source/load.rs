@@ -53,7 +53,8 @@ impl Source {
         let rules = Rules::build(root.child("spec")?.as_ref(), &mut templates)?;
         let normalized = rules.normalize(config.expose(), &templates)?;
         if let Some(specification) = manifest.pointer("/spec/connection_specification") {
-            spec::check(specification, &normalized.settings)?;
+            let checked = spec::check(specification, &normalized.settings);
+            checked.map_err(|error| asked_for(error, files))?;
         }
         rules.validate(&normalized.settings, &templates)?;
         let ours: Vec<Component<'_>> = match manifest.pointer("/metadata/sluice") {
@@ -130,6 +131,27 @@ impl Source {
             patience: Patience::default(),
             keeper: None,
         })
+    }
+}
+
+/// An error of the settings, with the part of the manifest that asks for them.
+fn asked_for(error: Error, files: &ConnectorFiles) -> Error {
+    let beside = ["spec.yaml", "spec.json"]
+        .iter()
+        .find(|name| files.get(name).is_some());
+    let message = match beside {
+        Some(name) => format!("{} ({name})", error.message()),
+        None => {
+            let place = "manifest.spec.connection_specification";
+            let setting = error.message().split('`').nth(1).unwrap_or_default();
+            let path = setting.replace('.', ".properties.");
+            format!("{}, as {place}.properties.{path} asks", error.message())
+        }
+    };
+    let asked = Error::new(error.class(), error.code(), message);
+    match error.advice() {
+        Some(advice) => asked.hint(advice),
+        None => asked,
     }
 }
 

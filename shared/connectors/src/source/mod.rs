@@ -141,6 +141,11 @@ impl Source {
         self
     }
 
+    /// An error with the connection, and with the manifest's line if it names a place in it.
+    fn told(&self, error: Error) -> Error {
+        faults::placed(error, &self.files).connection(&self.connection)
+    }
+
     fn scope(&self) -> Scope<'_> {
         Scope::new(&self.templates, &self.config)
     }
@@ -209,7 +214,7 @@ impl Source {
         for name in &self.check {
             self.check_stream(name)
                 .await
-                .map_err(|error| error.connection(&self.connection))?;
+                .map_err(|error| self.told(error))?;
         }
         Ok(())
     }
@@ -254,9 +259,7 @@ impl Source {
                 .map(Slice::to_json)
                 .collect::<Result<Vec<_>>>()
         };
-        slices
-            .await
-            .map_err(|error: Error| error.connection(&self.connection))
+        slices.await.map_err(|error: Error| self.told(error))
     }
 
     /// Reads a slice page by page, going on behind `progress` (as a page handed it out). An error
@@ -277,7 +280,7 @@ impl Source {
         };
         match start() {
             Err(error) => {
-                let error = error.connection(&self.connection);
+                let error = self.told(error);
                 Box::pin(futures::stream::once(async { Err(error) }))
             }
             Ok(state) => Box::pin(futures::stream::try_unfold(
@@ -286,7 +289,7 @@ impl Source {
                     let page = self
                         .page(stream, &slice, &progress, Form::Values)
                         .await
-                        .map_err(|error| error.connection(&self.connection))?;
+                        .map_err(|error| self.told(error))?;
                     Ok(page.map(|taken| {
                         let (page, next) = taken.into_page();
                         (page, (stream, slice, next))
@@ -320,7 +323,7 @@ impl Source {
             let stream = self.stream(stream)?.of_slice(&slice);
             self.records_in(stream, &slice, body, content_type)
         };
-        records().map_err(|error: Error| error.connection(&self.connection))
+        records().map_err(|error: Error| self.told(error))
     }
 
     fn stream(&self, name: &str) -> Result<&Stream> {

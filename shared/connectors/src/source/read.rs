@@ -205,7 +205,7 @@ impl Source {
                 // The bytes go to the caller all the same (promise I1); the slice ends here.
                 page.state = None;
                 page.progress = progress.to_json()?;
-                page.error = Some(error.connection(&self.connection));
+                page.error = Some(self.told(error));
                 let next = Progress {
                     done: true,
                     ..progress.clone()

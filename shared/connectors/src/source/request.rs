@@ -222,10 +222,14 @@ impl Requester {
     }
 
     fn address(&self, scope: &Scope<'_>, token_path: Option<&str>) -> Result<Url> {
+        let what = "the address of a request is no valid URL";
         let invalid = || {
             Error::config(
                 "request_url_invalid",
-                "the address of a request is no valid URL",
+                match self.url.as_ref().or(self.base.as_ref()) {
+                    Some(template) => template.placed(what),
+                    None => what.to_owned(),
+                },
             )
             .hint("look at `url_base` and `path` of the manifest and at the connection's settings")
         };

@@ -189,20 +189,10 @@ impl<'a> Component<'a> {
 
     /// A template; scalars of other types count as their Python text.
     pub fn template(&self, field: &str, templates: &mut Templates) -> Result<Option<Template>> {
-        let from = templates.strange().len();
-        let template = self
-            .get(field)
+        templates.at(format!("{}.{field}", self.path));
+        self.get(field)
             .map(|value| self.compile(value, templates))
             .transpose()
-            .map_err(|error| self.at(field, &error))?;
-        templates.place(from, &format!("{}.{field}", self.path));
-        Ok(template)
-    }
-
-    /// A template's error with its place.
-    fn at(&self, field: &str, error: &Error) -> Error {
-        let message = format!("{}.{field}: {}", self.path, error.message());
-        Error::new(error.class(), error.code(), message)
     }
 
     /// Compiles a value of this component with its parameters.
@@ -213,17 +203,15 @@ impl<'a> Component<'a> {
 
     /// A list of templates.
     pub fn template_list(&self, field: &str, templates: &mut Templates) -> Result<Vec<Template>> {
-        let from = templates.strange().len();
+        templates.at(format!("{}.{field}", self.path));
         let items = match self.get(field) {
             None => &[],
             Some(Value::Array(items)) => items.as_slice(),
             Some(value) => std::slice::from_ref(value),
         };
-        let compiled: Result<Vec<Template>> = (items.iter())
+        (items.iter())
             .map(|item| self.compile(item, templates))
-            .collect();
-        templates.place(from, &format!("{}.{field}", self.path));
-        compiled.map_err(|error| self.at(field, &error))
+            .collect()
     }
 
     /// A mapping of templates, or one template for all of it.
@@ -234,15 +222,11 @@ impl<'a> Component<'a> {
             Some(Value::Object(map)) => map
                 .iter()
                 .map(|(key, value)| {
-                    let from = templates.strange().len();
-                    let place = format!("{field}.{key}");
-                    let wrong = |error: Error| self.at(&place, &error);
-                    let entry = (
-                        templates.compile(key, &self.parameters).map_err(wrong)?,
-                        self.compile(value, templates).map_err(wrong)?,
-                    );
-                    templates.place(from, &format!("{}.{place}", self.path));
-                    Ok(entry)
+                    templates.at(format!("{}.{field}.{key}", self.path));
+                    Ok((
+                        templates.compile(key, &self.parameters)?,
+                        self.compile(value, templates)?,
+                    ))
                 })
                 .collect::<Result<Vec<_>>>()
                 .map(|entries| Some(Mapping::Entries(entries))),
@@ -252,14 +236,10 @@ impl<'a> Component<'a> {
 
     /// A nested structure of templates.
     pub fn nested(&self, field: &str, templates: &mut Templates) -> Result<Option<Nested>> {
-        let from = templates.strange().len();
-        let nested = self
-            .get(field)
+        templates.at(format!("{}.{field}", self.path));
+        self.get(field)
             .map(|value| Nested::compile(value, templates, &self.parameters))
             .transpose()
-            .map_err(|error| self.at(field, &error))?;
-        templates.place(from, &format!("{}.{field}", self.path));
-        Ok(nested)
     }
 }
 

@@ -333,7 +333,7 @@ impl Sync<'_> {
                 Ok(Some(taken)) => taken,
                 Ok(None) => return Ok(true),
                 Err(error) => {
-                    let error = error.connection(&self.source.connection);
+                    let error = self.source.told(error);
                     self.out
                         .send(Message::error(&self.stream.name, &error))
                         .await?;

@@ -35,7 +35,7 @@ impl Template {
                 other => scope.get(other).cloned().ok_or_else(|| {
                     Error::config(
                         "template_name_unknown",
-                        format!("a template uses the unknown name `{other}`"),
+                        self.placed(&format!("a template uses the unknown name `{other}`")),
                     )
                     .hint(format!("template: {}", self.shown()))
                 })?,
@@ -56,8 +56,11 @@ impl Template {
         }
         let failed = |what: &str| {
             // The engine's own text may quote values, so as a rule only the kind of failure is told.
-            Error::config("template_failed", format!("a template failed: {what}"))
-                .hint(format!("template: {}", self.shown()))
+            Error::config(
+                "template_failed",
+                self.placed(&format!("a template failed: {what}")),
+            )
+            .hint(format!("template: {}", self.shown()))
         };
         let template = scope
             .templates

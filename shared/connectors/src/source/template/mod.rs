@@ -70,6 +70,8 @@ pub struct Templates {
     count: usize,
     /// What templates use and nobody has.
     strange: Vec<Strange>,
+    /// Where the template stands that is compiled.
+    place: Arc<str>,
 }
 
 /// A name or a filter that a template uses and that is nowhere.
@@ -77,8 +79,8 @@ pub struct Templates {
 pub struct Strange {
     pub name: String,
     pub is_filter: bool,
-    /// Where the template stands, as far as that is known.
-    pub path: String,
+    /// Where the template stands.
+    path: Arc<str>,
 }
 
 impl Templates {
@@ -94,6 +96,7 @@ impl Templates {
             globals,
             count: 0,
             strange: Vec::new(),
+            place: "".into(),
         }
     }
 
@@ -102,13 +105,9 @@ impl Templates {
         &self.strange
     }
 
-    /// Says where the templates stand in which something strange was found since there were `from`.
-    pub fn place(&mut self, from: usize, path: &str) {
-        for strange in self.strange.iter_mut().skip(from) {
-            if strange.path.is_empty() {
-                path.clone_into(&mut strange.path);
-            }
-        }
+    /// Says where the next templates stand, for error texts.
+    pub fn at(&mut self, place: String) {
+        self.place = place.into();
     }
 
     /// Compiles a string of the manifest. `parameters` are those of the component it stands in.
@@ -119,11 +118,10 @@ impl Templates {
         let kind = if ["{{", "{%", "{#"].iter().any(|mark| source.contains(mark)) {
             self.count += 1;
             let name = format!("t{}", self.count);
+            let place = Arc::clone(&self.place);
             let invalid = |detail: &str| {
-                Error::config(
-                    "template_invalid",
-                    format!("a template is invalid: {detail}"),
-                )
+                let what = format!("a template is invalid: {detail}");
+                Error::config("template_invalid", placed(&place, &what))
             };
             if source.contains("stream_state") {
                 return Err(invalid("`stream_state` is not available"));
@@ -140,8 +138,12 @@ impl Templates {
                 .into_iter()
                 .filter(|name| !self.globals.contains(name))
                 .collect();
-            self.strange
-                .extend(strange::found(&self.environment, &name, &needs));
+            self.strange.extend(strange::found(
+                &self.environment,
+                &name,
+                &needs,
+                &self.place,
+            ));
             Kind::Rendered {
                 name,
                 mentions: mentions(&source, &needs),
@@ -154,6 +156,7 @@ impl Templates {
         Ok(Template(Arc::new(Compiled {
             source: source.into(),
             parameters: parameters.clone(),
+            place: Arc::clone(&self.place),
             kind,
         })))
     }
@@ -167,6 +170,7 @@ pub struct Template(Arc<Compiled>);
 struct Compiled {
     source: Box<str>,
     parameters: Jinja,
+    place: Arc<str>,
     kind: Kind,
 }
 
@@ -300,7 +304,7 @@ impl Template {
             Rendered::TypeMismatch => Ok(self.0.source.to_string()),
             Rendered::Undefined => Err(Error::config(
                 "template_undefined",
-                "a template uses a part of a value that is not there",
+                self.placed("a template uses a part of a value that is not there"),
             )
             .hint(format!("template: {}", self.shown()))),
         }
@@ -362,9 +366,21 @@ impl Template {
         }
     }
 
+    /// An error text with the template's place.
+    pub fn placed(&self, what: &str) -> String {
+        placed(&self.0.place, what)
+    }
+
     /// The template for error texts, shortened.
     fn shown(&self) -> String {
         self.0.source.chars().take(120).collect()
+    }
+}
+
+fn placed(place: &str, what: &str) -> String {
+    match place {
+        "" => what.to_owned(),
+        place => format!("{place}: {what}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names and filters that exist nowhere: whoever writes a manifest wants to hear of them at once.
 
+use std::sync::Arc;
+
 use minijinja::{
     Environment, ErrorKind,
     machinery::{Instruction, Instructions, get_compiled_template},
@@ -45,11 +47,12 @@ pub(super) fn found(
     environment: &Environment<'static>,
     template: &str,
     needs: &[String],
+    place: &Arc<str>,
 ) -> Vec<Strange> {
     let strange = |name: &str, is_filter| Strange {
         name: name.to_owned(),
         is_filter,
-        path: String::new(),
+        path: Arc::clone(place),
     };
     let mut all: Vec<Strange> = (needs.iter())
         .filter(|name| !NAMES.contains(&name.as_str()))
