@@ -10,10 +10,10 @@ use std::{
 
 use chrono::Utc;
 use serde_json::Value;
-use sluice_connectors::source::SliceRequest;
+use sluice_connectors::{http::Terms, source::SliceRequest};
 use sluice_core::{
     Error, ErrorClass, Result, Timestamp,
-    retry::{self, Next, RetryPolicy, Tried},
+    retry::{self, Next, Outage, RetryPolicy, Tried},
     run::{RunCounts, RunKind},
 };
 use sluice_runtime::{
@@ -102,8 +102,8 @@ pub(crate) async fn run(
 impl Pull {
     async fn work(self) {
         let began = Instant::now();
-        let outcome = tokio::select! {
-            outcome = self.read() => outcome,
+        let (outcome, outage) = tokio::select! {
+            outcome = Terms::watch_outage(Box::pin(self.read())) => outcome,
             () = self.keep_lease() => {
                 tracing::warn!("the lease was lost; another worker goes on");
                 return;
@@ -122,7 +122,7 @@ impl Pull {
             Ok(Ended::Stopped) => PullNext::Snooze {
                 after: Duration::ZERO,
             },
-            Err(error) => self.after(&error),
+            Err(error) => self.after(&error, outage),
         };
         let calls = self.calls.load(Ordering::Relaxed);
         let settlement = PullSettlement {
@@ -287,7 +287,7 @@ impl Pull {
         }
     }
 
-    fn after(&self, error: &Error) -> PullNext {
+    fn after(&self, error: &Error, outage: Option<Outage>) -> PullNext {
         tracing::warn!(
             error.class = error.class().as_str(),
             error.code = error.code(),
@@ -301,6 +301,7 @@ impl Pull {
         let tried = Tried {
             attempts: self.task.retry_count.saturating_add(1),
             limited_for: self.task.limited_for,
+            outage,
         };
         match retry::decide(error, tried, &policy, &mut rand::rng()) {
             Next::RetryAfter(after) => {

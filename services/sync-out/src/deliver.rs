@@ -8,7 +8,9 @@ use sluice_connectors::{
     http::Terms,
     target::{Certainty, Found, PushBatch, PushItem, PushOperation},
 };
-use sluice_core::{EntityType, Error, ErrorClass, Hash, Result, lease, record::RecordRef};
+use sluice_core::{
+    EntityType, Error, ErrorClass, Hash, Result, lease, record::RecordRef, retry::Outage,
+};
 use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names, telemetry,
@@ -248,8 +250,8 @@ impl Delivery<'_> {
             .map(|work| work.task.entity_id.clone())
             .collect();
         let urgent = works.iter().any(Work::is_urgent);
-        let lookup = self.target.target.lookup(entity, &ids);
-        let answer = self.call(urgent, lookup).await;
+        let lookup = Box::pin(self.target.target.lookup(entity, &ids));
+        let (answer, outage) = self.call(urgent, lookup).await;
         failpoint::reach(Point::SyncOutLookedUp).await;
         let (mut found, calls) = match answer {
             Ok(answer) => answer,
@@ -258,6 +260,9 @@ impl Delivery<'_> {
         found.resize_with(ids.len(), || Err(no_result()));
         if let Some(first) = works.first_mut() {
             first.calls += calls;
+        }
+        for work in &mut works {
+            work.outage = outage;
         }
         (found, works)
     }
@@ -344,8 +349,8 @@ impl Delivery<'_> {
             .collect();
         let count = mapped.len();
         let urgent = mapped.iter().any(|mapped| mapped.work.is_urgent());
-        let push = self.target.target.push(&entity, operation, items);
-        let answer = self.call(urgent, push).await;
+        let push = Box::pin(self.target.target.push(&entity, operation, items));
+        let (answer, outage) = self.call(urgent, push).await;
         failpoint::reach(Point::SyncOutAnswered).await;
         let PushBatch { mut results, calls } = match answer {
             Ok(answer) => answer,
@@ -363,6 +368,7 @@ impl Delivery<'_> {
         let mut lost = Vec::new();
         for (index, (mapped, result)) in mapped.into_iter().zip(results).enumerate() {
             let mut work = mapped.work;
+            work.outage = outage;
             if index == 0 {
                 work.calls += calls;
             }
@@ -387,31 +393,37 @@ impl Delivery<'_> {
     }
 
     /// Makes calls when there is time for them: within the lease's first half, and not while the
-    /// target wants a longer pause. A call that was not made uses no attempt.
-    async fn call<T>(&self, urgent: bool, call: impl Future<Output = T>) -> Result<T> {
+    /// target wants a longer pause. A call that was not made uses no attempt. Tells besides whether
+    /// the last one failed as the probe of an open breaker.
+    async fn call<T>(
+        &self,
+        urgent: bool,
+        call: impl Future<Output = T>,
+    ) -> (Result<T>, Option<Outage>) {
         let _permit = self.calls.acquire().await;
         let wait = self.target.http.limiter().wait();
         if Instant::now() + wait > self.deadlines.begin {
-            return Err(Error::new(
+            let error = Error::new(
                 ErrorClass::RateLimit,
                 "no_time_left",
                 "the claim is too old to begin a call",
-            )
-            .retry_after(wait));
+            );
+            return (Err(error.retry_after(wait)), None);
         }
         let terms = Terms {
             urgent,
             begin_by: Some(self.deadlines.begin),
         };
-        tokio::time::timeout_at(self.deadlines.end, terms.hold(call))
-            .await
-            .map_err(|_| {
-                Error::new(
-                    ErrorClass::Timeout,
-                    "lease_over",
-                    "the target did not answer while the claim lasted",
-                )
-            })
+        let call = tokio::time::timeout_at(self.deadlines.end, terms.hold(call));
+        let (answer, outage) = Terms::watch_outage(call).await;
+        let answer = answer.map_err(|_| {
+            Error::new(
+                ErrorClass::Timeout,
+                "lease_over",
+                "the target did not answer while the claim lasted",
+            )
+        });
+        (answer, outage)
     }
 
     pub(crate) fn certainty(&self, work: &Work) -> Certainty {
@@ -424,6 +436,7 @@ impl Delivery<'_> {
             operation,
             error,
             self.certainty(&work),
+            work.outage,
             &self.target.connection.spec.retry,
             &mut rand::rng(),
         );

@@ -4,7 +4,7 @@ use rand::Rng;
 use sluice_connectors::target::{Certainty, PushOperation, Receipt};
 use sluice_core::{
     Error, ErrorClass, Hash,
-    retry::{self, Next, RetryPolicy, Tried},
+    retry::{self, Next, Outage, RetryPolicy, Tried},
     task::PushAction,
 };
 use sluice_store::task::{PushNext, PushTask};
@@ -55,6 +55,7 @@ pub fn failed(
     operation: PushOperation,
     error: &Error,
     certainty: Certainty,
+    outage: Option<Outage>,
     policy: &RetryPolicy,
     rng: &mut impl Rng,
 ) -> PushNext {
@@ -71,6 +72,7 @@ pub fn failed(
     let tried = Tried {
         attempts: task.retry_count.saturating_add(1),
         limited_for: task.limited_for,
+        outage,
     };
     match retry::decide(error, tried, &policy, rng) {
         Next::RetryAfter(after) => PushNext::Retry { after },
@@ -117,6 +119,7 @@ mod tests {
             operation,
             &Error::new(class, "test_failure", "test"),
             certainty,
+            None,
             &RetryPolicy::default(),
             &mut rand::rngs::StdRng::seed_from_u64(1),
         )
@@ -161,6 +164,7 @@ mod tests {
             update,
             &Error::new(ErrorClass::TargetError, "test_failure", "test"),
             LOOKUP,
+            None,
             &RetryPolicy::default(),
             &mut rand::rngs::StdRng::seed_from_u64(1),
         );

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
-use sluice_core::{Error, ErrorClass, QueueClass, Timestamp, task::PushAction};
+use sluice_core::{Error, ErrorClass, QueueClass, Timestamp, retry::Outage, task::PushAction};
 use sluice_runtime::{
     failpoint::{self, Point},
     metrics as names,
@@ -38,6 +38,8 @@ pub(crate) struct Work {
     pub(crate) started: Instant,
     /// Calls made for it so far; a batch's calls count for its first push.
     pub(crate) calls: u32,
+    /// Set while the last call for it failed as the probe of an open breaker.
+    pub(crate) outage: Option<Outage>,
     /// A suspect's turn: no other suspect begins before this one is settled (promise O8).
     pub(crate) turn: Option<OwnedSemaphorePermit>,
     /// Version of the kept request that was sent for it.
@@ -54,6 +56,7 @@ impl Work {
             started_at: Utc::now(),
             started,
             calls: 0,
+            outage: None,
             turn: None,
             request: None,
             reason: None,

@@ -21,6 +21,9 @@ pub struct RetryPolicy {
     /// A system may answer with nothing but rate limits for this long, in milliseconds; then each
     /// further one costs an attempt. Default 86,400,000 (a day).
     pub max_limited_ms: u64,
+    /// A system may be down for this long, in milliseconds; then each further probe of it that fails
+    /// costs an attempt. Default 86,400,000 (a day).
+    pub max_outage_ms: u64,
     /// Other numbers for errors of some classes.
     pub classes: BTreeMap<ErrorClass, ClassPolicy>,
 }
@@ -44,6 +47,7 @@ impl Default for RetryPolicy {
             base_delay_ms: 10_000,
             max_delay_ms: 300_000,
             max_limited_ms: 24 * 3_600_000,
+            max_outage_ms: 24 * 3_600_000,
             classes: BTreeMap::new(),
         }
     }
@@ -58,6 +62,7 @@ impl RetryPolicy {
             base_delay_ms: own.base_delay_ms.unwrap_or(self.base_delay_ms),
             max_delay_ms: own.max_delay_ms.unwrap_or(self.max_delay_ms),
             max_limited_ms: self.max_limited_ms,
+            max_outage_ms: self.max_outage_ms,
             classes: BTreeMap::new(),
         }
     }
@@ -99,17 +104,43 @@ pub struct Tried {
     pub attempts: u32,
     /// How long the system has answered with nothing but rate limits.
     pub limited_for: Duration,
+    /// Set when it failed as the probe of an open breaker.
+    pub outage: Option<Outage>,
 }
 
-/// Decides what follows a failure. The system's own wait beats our backoff, and a rate limit costs
-/// no attempt, unless that goes on for too long.
+/// What a failed probe says about a system that is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// How long the breaker has been open.
+    pub lasts: Duration,
+    /// When the next probe may be made, from the failure on.
+    pub next_probe: Duration,
+}
+
+/// Decides what follows a failure. The system's own wait beats our backoff. A rate limit costs no
+/// attempt, nor does a failed probe of a system that is down: it says nothing about the task that
+/// happened to be the probe. Neither goes on for ever, since it may be this very task that a system
+/// fails at.
 pub fn decide(error: &Error, tried: Tried, policy: &RetryPolicy, rng: &mut impl Rng) -> Next {
     let asked = error.wait().map(|wait| wait.min(MAX_RETRY_AFTER));
     let policy = &policy.of(error.class());
     let Tried {
         attempts,
         limited_for,
+        outage,
     } = tried;
+    let outage = outage.filter(|outage| {
+        let of_the_system = matches!(
+            error.class(),
+            ErrorClass::Network | ErrorClass::Timeout | ErrorClass::TargetError
+        );
+        of_the_system && outage.lasts < Duration::from_millis(policy.max_outage_ms)
+    });
+    if let Some(outage) = outage {
+        // Later than those that wait for the next probe, so that another one makes it.
+        let behind = outage.next_probe + backoff(1, policy, rng);
+        return Next::SnoozeFor(asked.map_or(behind, |wait| wait.max(behind)));
+    }
     match error.class() {
         ErrorClass::RateLimit
             if is_own_wait(error.code())
@@ -176,7 +207,7 @@ mod tests {
     fn tried(attempts: u32) -> Tried {
         Tried {
             attempts,
-            limited_for: Duration::ZERO,
+            ..Tried::default()
         }
     }
 
@@ -220,6 +251,7 @@ mod tests {
             let tried = Tried {
                 attempts,
                 limited_for,
+                outage: None,
             };
             decide(&limited, tried, &policy, &mut rng(1))
         };
@@ -231,11 +263,99 @@ mod tests {
         let tired = Tried {
             attempts: 99,
             limited_for: 9 * day,
+            outage: None,
         };
         for code in OWN_WAITS {
             let not_made = Error::new(ErrorClass::RateLimit, code, "test");
             let next = decide(&not_made, tired, &policy, &mut rng(1));
             assert!(matches!(next, Next::SnoozeFor(_)), "{code}");
+        }
+    }
+
+    /// O4: an outage of an hour makes no dead letter, however few records there are to probe with, and
+    /// a system that fails at one operation for ever makes them all, in bounded time.
+    #[test]
+    fn outages_cost_no_attempts_until_they_are_none() {
+        let hour = Duration::from_secs(3600);
+        for records in [1, 2, 50] {
+            let policy = RetryPolicy::default();
+            let dead = probed(records, hour, &policy);
+            assert_eq!(dead, 0, "{records} records");
+            let policy = RetryPolicy {
+                max_outage_ms: 0,
+                ..policy
+            };
+            let dead = probed(records, hour, &policy);
+            assert!(records > 2 || dead > 0, "it was so with {records} records");
+        }
+        let policy = RetryPolicy::default();
+        for records in [1, 2, 10] {
+            // A day, then four attempts of each, a probe every ten minutes.
+            let probes = records as u32 * (policy.max_retries + 1);
+            let bound = 24 * hour + (probes + 2) * Duration::from_secs(700);
+            assert_eq!(probed(records, bound, &policy), records);
+        }
+    }
+
+    /// Records that are dead when a breaker with its default waits has been open for so long, and
+    /// they made its probes.
+    fn probed(records: usize, lasts: Duration, policy: &RetryPolicy) -> usize {
+        let down = failure(ErrorClass::TargetError);
+        // One attempt of each was used up before it opened. Due time and attempts.
+        let mut alive = vec![(Duration::ZERO, 1_u32); records];
+        let (mut at, mut wait) = (Duration::from_secs(5), Duration::from_secs(5));
+        while at < lasts {
+            let Some(place) = (0..alive.len()).min_by_key(|place| alive[*place].0.max(at)) else {
+                break;
+            };
+            let (due, attempts) = &mut alive[place];
+            at = at.max(*due);
+            wait = (2 * wait).min(Duration::from_secs(600));
+            let tried = Tried {
+                attempts: *attempts + 1,
+                outage: Some(Outage {
+                    lasts: at,
+                    next_probe: wait,
+                }),
+                ..Tried::default()
+            };
+            match decide(&down, tried, policy, &mut rng(at.as_secs())) {
+                Next::SnoozeFor(after) => *due = at + after,
+                Next::RetryAfter(after) => (*due, *attempts) = (at + after, *attempts + 1),
+                Next::Dead => drop(alive.remove(place)),
+            }
+            at += wait;
+        }
+        records - alive.len()
+    }
+
+    /// O4: a probe that was answered says something about its own record, and the others that wait
+    /// come before one that failed.
+    #[test]
+    fn only_failed_probes_are_free_and_they_step_back() {
+        let policy = RetryPolicy::default();
+        let tried = |lasts| Tried {
+            attempts: 99,
+            outage: Some(Outage {
+                lasts: Duration::from_secs(lasts),
+                next_probe: Duration::from_secs(600),
+            }),
+            ..Tried::default()
+        };
+        for class in ErrorClass::ALL {
+            let next = decide(&failure(class), tried(60), &policy, &mut rng(1));
+            let later = decide(&failure(class), tried(24 * 3600), &policy, &mut rng(1));
+            match class {
+                ErrorClass::Network | ErrorClass::Timeout | ErrorClass::TargetError => {
+                    assert!(
+                        matches!(next, Next::SnoozeFor(after) if after > Duration::from_secs(600)),
+                        "{next:?}"
+                    );
+                    assert_eq!(later, Next::Dead, "{class}");
+                }
+                ErrorClass::RateLimit => assert!(matches!(next, Next::SnoozeFor(_)), "{next:?}"),
+                _ => assert_eq!(next, Next::Dead, "{class}"),
+            }
         }
     }
 

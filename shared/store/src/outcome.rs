@@ -186,7 +186,8 @@ fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
         },
         PushNext::Snooze { after } => Outcome {
             wait: Some(*after),
-            intent_version: None,
+            // A person says that nothing was sent; an error says itself whether it may have been.
+            intent_version: base.intent_version.filter(|_| error.is_some()),
             attempt: tried(AttemptOutcome::Snoozed),
             ..base
         },

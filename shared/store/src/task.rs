@@ -263,8 +263,9 @@ pub enum PushNext {
     Retry {
         after: Duration,
     },
-    /// No attempt used, nothing was sent: the intent is taken back. Snoozes with an error of class
-    /// [`ErrorClass::RateLimit`] add up to `limited_for`, until something else happens.
+    /// No attempt used. The intent is taken back, unless the error's class says that the call may have
+    /// been carried out. Snoozes with an error of class [`ErrorClass::RateLimit`] add up to
+    /// `limited_for`, until something else happens.
     Snooze {
         after: Duration,
     },

@@ -204,8 +204,14 @@ impl HttpClient {
         let started = std::time::Instant::now();
         let answer = self.exchange(call, &host, &permit).await;
         match failure::cause(&answer, &host) {
-            Some(cause) => permit.failed(cause),
-            None => permit.ended(ended(&answer)),
+            Some(cause) => {
+                Terms::note(permit.probe());
+                permit.failed(cause);
+            }
+            None => {
+                Terms::note(None);
+                permit.ended(ended(&answer));
+            }
         }
         self.learn(started.elapsed(), &answer);
         observe::done(&shared.connection, started, &answer);

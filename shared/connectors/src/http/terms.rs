@@ -1,10 +1,15 @@
 //! On which terms calls are made: how urgent they are, and by when they must begin. They hold for
 //! every call made while a future runs, however deep in a connector it is made.
 
+use std::{cell::Cell, time::Duration};
+
+use sluice_core::{retry::Outage, traffic::breaker::ProbeBegin};
 use tokio::time::Instant;
 
 tokio::task_local! {
     static TERMS: Terms;
+    /// Set while the last call was a probe that failed.
+    static OUTAGE: Cell<Option<Outage>>;
 }
 
 /// The terms of calls. The default is an ordinary call that may wait.
@@ -29,6 +34,24 @@ impl Terms {
             ..Self::current()
         };
         terms.hold(work).await
+    }
+
+    /// What the calls of a future tell about an outage: whether the last one that was made within it was
+    /// the probe of an open breaker, and failed.
+    pub async fn watch_outage<T>(work: impl Future<Output = T>) -> (T, Option<Outage>) {
+        let watched = async { (work.await, OUTAGE.with(Cell::get)) };
+        OUTAGE.scope(Cell::new(None), watched).await
+    }
+
+    /// A call has ended: `failed` is the probe that it was, if it was one and failed.
+    pub(super) fn note(failed: Option<ProbeBegin>) {
+        let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+        let outage = failed.map(|probe| Outage {
+            lasts: duration(probe.open_for),
+            next_probe: duration(probe.next_wait),
+        });
+        // Nobody may be watching.
+        let _ = OUTAGE.try_with(|cell| cell.set(outage));
     }
 
     pub(super) fn current() -> Self {

@@ -1,10 +1,20 @@
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use serde_json::json;
-use sluice_core::ErrorClass;
+use sluice_core::{
+    ConnectionId, ErrorClass,
+    catalogue::{BreakerPolicy, RateLimit},
+};
 
 use super::*;
-use crate::test_server::{Reply, TestServer};
+use crate::{
+    limiter::{LimiterSettings, local::LocalFleet},
+    test_server::{Reply, TestServer},
+};
 
 /// A secret planted where careless errors would show it.
 const CANARY: &str = "canary-7f3a91";
@@ -150,4 +160,80 @@ async fn retry_after_pauses_the_limiter() {
     client.send(get(&server.url())).await.unwrap();
     let wait = client.clone().limiter().wait();
     assert!(wait > Duration::from_secs(110), "{wait:?}");
+}
+
+/// O3: a good answer that says that nothing remains of a quota pauses it as well.
+#[tokio::test]
+async fn an_empty_quota_pauses_the_limiter() {
+    let server = TestServer::start(|_, _| {
+        let answer = Reply::text(200, "the last one");
+        answer
+            .header("x-ratelimit-remaining", "0")
+            .header("x-ratelimit-reset", "120")
+    })
+    .await;
+    let client = client(&server.url(), HttpOptions::default());
+    client.send(get(&server.url())).await.unwrap();
+    let wait = client.clone().limiter().wait();
+    assert!(wait > Duration::from_secs(110), "{wait:?}");
+}
+
+/// O4: whoever makes the probe of an open breaker hears that it was one, if it fails and only then.
+#[tokio::test]
+async fn a_failed_probe_tells_of_the_outage() {
+    let well = Arc::new(AtomicBool::new(false));
+    let server = {
+        let well = Arc::clone(&well);
+        TestServer::start(move |_, _| {
+            let status = if well.load(Ordering::Relaxed) {
+                200
+            } else {
+                503
+            };
+            Reply::text(status, "")
+        })
+        .await
+    };
+    let limiter = Limiter::shared(LimiterSettings {
+        fleet: Arc::new(LocalFleet::default()),
+        connection: ConnectionId(1),
+        name: "acme-one".to_owned(),
+        limits: vec![RateLimit::new(1_000, 1)],
+        breaker: BreakerPolicy {
+            first_wait_ms: 100,
+            longest_wait_ms: 150,
+            ..BreakerPolicy::default()
+        },
+        call_lasts: Duration::from_secs(1),
+    });
+    let config = SecretConfig::new(json!({ "base_url": server.url() }));
+    let client = HttpClient::new("acme-one", &config, limiter, HttpOptions::default()).unwrap();
+    let call = || Terms::watch_outage(client.send(get(&server.url())));
+    let (answer, outage) = call().await;
+    assert_eq!((answer.unwrap().status.as_u16(), outage), (503, None));
+    let told = wait_for(|| async { call().await.1 }).await;
+    assert_eq!(told.next_probe, Duration::from_millis(150));
+    let later = wait_for(|| async { call().await.1 }).await;
+    assert!(later.lasts > told.lasts, "{later:?} after {told:?}");
+    well.store(true, Ordering::Relaxed);
+    let outage = wait_for(|| async {
+        let (answer, outage) = call().await;
+        answer.ok().map(|_| outage)
+    });
+    assert_eq!(outage.await, None);
+}
+
+/// Asks until there is an answer.
+async fn wait_for<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found)
+        .await
+        .expect("no answer in time")
 }

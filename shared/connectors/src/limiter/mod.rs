@@ -21,7 +21,7 @@ use sluice_core::{
     catalogue::{BreakerPolicy, RateLimit},
     traffic::{
         Ask, Grant, Leave, Nanos, Share, Take, Traffic,
-        breaker::{Cause, Ended, Event},
+        breaker::{Cause, Ended, Event, ProbeBegin},
         pace::Kind,
     },
 };
@@ -104,6 +104,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The probe of an open breaker, when the call is one.
+    pub fn probe(&self) -> Option<ProbeBegin> {
+        self.leave.probe
+    }
+
     /// The answer begins, so the call has arrived. Without a word of it, it may have arrived as late
     /// as its end.
     pub fn answered(&self) {

@@ -80,6 +80,16 @@ pub enum Ended {
     Unknown,
 }
 
+/// A call that is made as a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeBegin {
+    pub id: u64,
+    /// How long the breaker has been open.
+    pub open_for: Nanos,
+    /// How long everybody waits when it fails.
+    pub next_wait: Nanos,
+}
+
 /// The end of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeEnd {
@@ -382,16 +392,32 @@ impl Breaker {
     }
 
     /// The probe is this owner's now. One that takes longer than the longest call is given up.
-    pub(super) fn begin_probe(&mut self, now: Nanos, owner: &str, call_lasts: Nanos) -> u64 {
+    pub(super) fn begin_probe(
+        &mut self,
+        now: Nanos,
+        owner: &str,
+        call_lasts: Nanos,
+        policy: &BreakerPolicy,
+    ) -> ProbeBegin {
         self.probes += 1;
-        if let State::Open { probe, .. } = &mut self.state {
+        let mut begin = ProbeBegin {
+            id: self.probes,
+            open_for: 0,
+            next_wait: 0,
+        };
+        if let State::Open {
+            since, wait, probe, ..
+        } = &mut self.state
+        {
+            begin.open_for = now.saturating_sub(*since).max(0);
+            begin.next_wait = longer(*wait, policy);
             *probe = Some(Probe {
                 id: self.probes,
                 owner: owner.to_owned(),
                 until: now + AHEAD + call_lasts + PROBE_MARGIN,
             });
         }
-        self.probes
+        begin
     }
 
     /// The store's clock may be another one: no wait is longer than it could be.

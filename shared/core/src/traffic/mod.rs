@@ -20,7 +20,7 @@ mod simulation;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    breaker::{Admission, Breaker, Cause, Event, ProbeEnd, Report},
+    breaker::{Admission, Breaker, Cause, Event, ProbeBegin, ProbeEnd, Report},
     pace::{Kind, Pace, Told},
 };
 use crate::catalogue::{BreakerPolicy, RateLimit};
@@ -114,7 +114,7 @@ pub struct Granted {
     /// Times of its slots, ascending.
     pub slots: Vec<Nanos>,
     /// Its one slot is for this probe.
-    pub probe: Option<u64>,
+    pub probe: Option<ProbeBegin>,
     /// How late a slot may be used.
     pub late: Nanos,
     /// No slots are needed until then, since nothing limits calls of this kind.
@@ -163,7 +163,7 @@ impl Traffic {
             let mut admission = self.breaker.admission(now);
             ask.wants
                 .iter()
-                .map(|(kind, count)| self.hand_out(now, *kind, *count, ask, &mut admission))
+                .map(|(kind, count)| self.hand_out(now, *kind, *count, ask, &mut admission, policy))
                 .collect()
         };
         let grant = Grant {
@@ -185,6 +185,7 @@ impl Traffic {
         count: u32,
         ask: &Ask,
         admission: &mut Admission,
+        policy: &BreakerPolicy,
     ) -> Granted {
         let count = count.min(MOST);
         let ahead = AHEAD + ask.trip.clamp(0, LONGEST_TRIP);
@@ -216,7 +217,10 @@ impl Traffic {
                 self.breaker.gave(now, given);
             }
             Admission::Probe if given > 0 => {
-                granted.probe = Some(self.breaker.begin_probe(now, &ask.owner, ask.call_lasts));
+                let begin = self
+                    .breaker
+                    .begin_probe(now, &ask.owner, ask.call_lasts, policy);
+                granted.probe = Some(begin);
                 *admission = Admission::None;
             }
             _ => {}

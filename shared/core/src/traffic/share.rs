@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use self::flights::{Flight, Flights};
 use super::{
     AHEAD, Ask, Grant, Granted, MILLISECOND, MOST, Nanos, SECOND,
-    breaker::{Cause, Ended, ProbeEnd, Report},
+    breaker::{Cause, Ended, ProbeBegin, ProbeEnd, Report},
     clock::Clock,
     pace::{Kind, Told},
 };
@@ -49,7 +49,7 @@ pub enum Take {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leave {
     /// The probe this call is.
-    pub(super) probe: Option<u64>,
+    pub probe: Option<ProbeBegin>,
     /// Its number among the calls that some limit counts.
     flight: Option<u64>,
 }
@@ -107,7 +107,7 @@ struct Slot {
     latest: Nanos,
     from: Nanos,
     until: Nanos,
-    probe: Option<u64>,
+    probe: Option<ProbeBegin>,
 }
 
 /// Calls in the present and in the last [`USE`].
@@ -190,7 +190,7 @@ impl Share {
     fn give_back_probe(&mut self, kind: Kind) {
         let slots = self.lanes.get_mut(&kind).map(|lane| &mut lane.slots);
         let probe = slots.and_then(|slots| slots.pop_front_if(|slot| slot.probe.is_some()));
-        if let Some(id) = probe.and_then(|slot| slot.probe) {
+        if let Some(ProbeBegin { id, .. }) = probe.and_then(|slot| slot.probe) {
             let ended = Ended::Unknown;
             self.probe = Some(ProbeEnd { id, ended });
         }
@@ -209,7 +209,7 @@ impl Share {
         let lane = self.lanes.entry(kind).or_default();
         while let Some(slot) = lane.slots.pop_front_if(|slot| slot.until < now) {
             self.told.push(unused(kind, slot));
-            if let Some(id) = slot.probe {
+            if let Some(ProbeBegin { id, .. }) = slot.probe {
                 let ended = Ended::Unknown;
                 self.probe = Some(ProbeEnd { id, ended });
             }
@@ -264,7 +264,7 @@ impl Share {
         let told = flight.filter_map(|number| self.flights.lost(number, &self.limits, now));
         self.told.extend(told);
         match leave.probe {
-            Some(id) => self.probe = Some(ProbeEnd { id, ended }),
+            Some(ProbeBegin { id, .. }) => self.probe = Some(ProbeEnd { id, ended }),
             None => self.report.add(ended),
         }
     }

@@ -72,6 +72,8 @@ struct Retry {
     max_delay: Duration,
     #[serde(deserialize_with = "units::duration")]
     max_limited: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    max_outage: Duration,
     classes: BTreeMap<ErrorClass, ClassRetry>,
 }
 
@@ -152,6 +154,7 @@ impl Default for Retry {
             base_delay: Duration::from_millis(policy.base_delay_ms),
             max_delay: Duration::from_millis(policy.max_delay_ms),
             max_limited: Duration::from_millis(policy.max_limited_ms),
+            max_outage: Duration::from_millis(policy.max_outage_ms),
             classes: BTreeMap::new(),
         }
     }
@@ -172,6 +175,7 @@ impl From<Retry> for RetryPolicy {
             base_delay_ms: milliseconds(retry.base_delay),
             max_delay_ms: milliseconds(retry.max_delay),
             max_limited_ms: milliseconds(retry.max_limited),
+            max_outage_ms: milliseconds(retry.max_outage),
             classes: classes.collect(),
         }
     }

@@ -93,6 +93,7 @@ fn the_catalogue_is_read_with_limits_of_the_connector() {
         (Some(5), Some(3_600_000))
     );
     assert_eq!(yardi.retry.max_limited_ms, 86_400_000);
+    assert_eq!(yardi.retry.max_outage_ms, 86_400_000);
     assert!(yardi.limits.is_empty());
     assert_eq!((one.limits[0].calls, one.limits[0].per_seconds), (60, 60));
     assert_eq!(one.concurrency, 4);

@@ -204,6 +204,14 @@ pub async fn an_intent_stays_while_the_call_may_have_been_applied(fixture: Arc<d
     w.apply_one(location("p1", 3, 300)).await;
     let task = w.claim_single().await;
     assert_eq!((task.retry_count, task.unsettled_version), (0, None));
+    // The probe of a target that is down uses no attempt, but it may have been carried out.
+    let free = || PushNext::Snooze { after: SOON };
+    w.fail(&task, ErrorClass::Network, free()).await;
+    let task = claim_when_due(&w).await;
+    assert_eq!((task.retry_count, task.unsettled_version), (0, None));
+    w.fail(&task, ErrorClass::TargetError, free()).await;
+    let task = claim_when_due(&w).await;
+    assert_eq!((task.retry_count, task.unsettled_version), (0, Some(3)));
 }
 
 /// O1: nothing is sent again blindly, not even a newer version.

@@ -28,7 +28,10 @@ pub fn write(file: &Path, setup: &Setup, places: &Places) {
         .limits
         .clone()
         .unwrap_or_else(|| [limits.clone(), limits]);
-    let retry = json!({ "max_retries": setup.retries, "base_delay": "200ms", "max_delay": "2s" });
+    let retry = json!({
+        "max_retries": setup.retries, "base_delay": "200ms", "max_delay": "2s",
+        "max_outage": setup.outage,
+    });
     let connection = |name: &str, config: Value, limits: &Value| {
         json!({
             "organization": ORGANIZATION, "name": name, "connector": name, "config": config,

@@ -65,6 +65,8 @@ pub struct Setup {
     pub limits: Option<[Value; 2]>,
     /// Retries of a failed push or pull.
     pub retries: u32,
+    /// An outage that lasts longer costs attempts.
+    pub outage: &'static str,
     /// Leases run out this soon, so that a killed process's work comes back soon.
     pub lease: &'static str,
 }
@@ -77,6 +79,7 @@ impl Default for Setup {
             target_limit: 600_000,
             limits: None,
             retries: 5,
+            outage: "5s",
             lease: "5s",
         }
     }

@@ -23,7 +23,7 @@ fn opened() -> Breaker {
 
 fn probe(breaker: &mut Breaker, now: Nanos, ended: Ended) -> Option<Event> {
     assert_eq!(breaker.admission(now), Admission::Probe);
-    let id = breaker.begin_probe(now, "me", SECOND);
+    let id = breaker.begin_probe(now, "me", SECOND, &policy()).id;
     assert_eq!(
         breaker.admission(now + SECOND),
         Admission::None,
@@ -126,7 +126,7 @@ fn good_probes_close_it_and_a_ramp_follows() {
 fn a_dead_prober_is_replaced() {
     let mut breaker = opened();
     let now = NOW + 5 * SECOND;
-    let dead = breaker.begin_probe(now, "dead", 30 * SECOND);
+    let dead = breaker.begin_probe(now, "dead", 30 * SECOND, &policy()).id;
     assert_eq!(breaker.admission(now + 40 * SECOND), Admission::None);
     let later = now + 41 * SECOND;
     assert_eq!(probe(&mut breaker, later, Ended::Answered), None);

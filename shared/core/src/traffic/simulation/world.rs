@@ -237,8 +237,8 @@ impl World {
                 }
             }
             Happening::Ended(index, leave, failed) => {
-                if let Some(id) = leave.probe {
-                    self.probing.remove(&id);
+                if let Some(probe) = leave.probe {
+                    self.probing.remove(&probe.id);
                 }
                 let process = &mut self.processes[index];
                 if process.alive {
@@ -389,8 +389,8 @@ impl World {
         let back = MILLISECOND;
         let answered = Happening::Answered(index, leave, travels + works <= slack / 2);
         self.plan(travels + works + back, answered);
-        if let Some(id) = leave.probe {
-            self.probing.insert(id, self.now);
+        if let Some(probe) = leave.probe {
+            self.probing.insert(probe.id, self.now);
             self.most_probes = self.most_probes.max(self.probing.len());
         } else if self.opened_at.is_some_and(|at| self.now > at + FORGOTTEN) {
             self.while_open += 1;
