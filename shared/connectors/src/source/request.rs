@@ -315,7 +315,7 @@ fn body(component: &Component<'_>, templates: &mut Templates) -> Result<Body> {
 }
 
 /// As in the reference runtime, a template for all of it must not give a text, such as one that
-/// could not be read.
+/// could not be read, and a list is nothing.
 fn json_body(nested: &Nested, scope: &Scope<'_>) -> Result<Value> {
     match nested.value(scope)? {
         Value::String(_) => Err(Error::config(
@@ -323,6 +323,7 @@ fn json_body(nested: &Nested, scope: &Scope<'_>) -> Result<Value> {
             "the template of `request_body_json` gives a text, not a mapping",
         )
         .hint("values are read as in Python: True, False and None, not true, false and null")),
+        Value::Array(_) => Ok(Value::Null),
         value => Ok(value),
     }
 }

@@ -138,12 +138,15 @@ impl Templates {
                 .into_iter()
                 .filter(|name| !self.globals.contains(name))
                 .collect();
-            self.strange.extend(strange::found(
-                &self.environment,
-                &name,
-                &needs,
-                &self.place,
-            ));
+            // The text of an error is not needed before the error is there.
+            if !self.place.ends_with(".error_message") {
+                self.strange.extend(strange::found(
+                    &self.environment,
+                    &name,
+                    &needs,
+                    &self.place,
+                ));
+            }
             Kind::Rendered {
                 name,
                 mentions: mentions(&source, &needs),
