@@ -349,6 +349,7 @@ impl Delivery<'_> {
             .collect();
         let count = mapped.len();
         let urgent = mapped.iter().any(|mapped| mapped.work.is_urgent());
+        // Thousands of bytes, which would be copied with every future around it.
         let push = Box::pin(self.target.target.push(&entity, operation, items));
         let (answer, outage) = self.call(urgent, push).await;
         failpoint::reach(Point::SyncOutAnswered).await;

@@ -23,17 +23,18 @@ pub struct Terms {
 
 impl Terms {
     /// Makes the calls of a future on these terms.
-    pub async fn hold<T>(self, work: impl Future<Output = T>) -> T {
-        TERMS.scope(self, work).await
+    pub fn hold<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        // No async function: its future would have room for the work twice.
+        TERMS.scope(self, work)
     }
 
     /// Makes the calls of a future urgent, with its other terms as they are.
-    pub async fn urgently<T>(work: impl Future<Output = T>) -> T {
+    pub fn urgently<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
         let terms = Self {
             urgent: true,
             ..Self::current()
         };
-        terms.hold(work).await
+        terms.hold(work)
     }
 
     /// What the calls of a future tell about an outage: whether the last one that was made within it was

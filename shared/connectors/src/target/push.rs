@@ -50,7 +50,8 @@ pub(super) async fn push(
         });
     }
     if !existing.is_empty() {
-        link::link(session, plan, items, existing, &mut results).await;
+        // Rare, and large: it does not go along with every push.
+        Box::pin(link::link(session, plan, items, existing, &mut results)).await;
     }
     results
 }

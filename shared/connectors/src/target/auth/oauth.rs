@@ -71,15 +71,15 @@ impl OAuth {
         {
             return Ok((token.expose_secret().to_owned(), Ticket(state.generation)));
         }
+        // Rare, and large: boxed, they do not go along with every call.
         let token = match session.http.credentials() {
             Some(credentials) => {
-                let (token, shared) = self
-                    .share(credentials, state.shared, config, session)
-                    .await?;
+                let share = self.share(credentials, state.shared, config, session);
+                let (token, shared) = Box::pin(share).await?;
                 state.shared = shared;
                 token
             }
-            None => self.fetch(config, session).await?,
+            None => Box::pin(self.fetch(config, session)).await?,
         };
         failpoint::reach(Point::TargetToken).await;
         state.generation += 1;
