@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::Stdio};
 
+use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use tokio::process::Command;
 
@@ -39,6 +40,10 @@ pub struct Part {
     /// Folder of the embedded stores
     #[arg(long)]
     pub folder: PathBuf,
+    /// Work begins at this time (milliseconds since 1970), so that replicas begin together, each with
+    /// everything set up
+    #[arg(long)]
+    pub begin: Option<i64>,
     #[command(flatten)]
     pub urls: Urls,
 }
@@ -84,7 +89,13 @@ async fn product(part: &Part) -> Outcome<Figures> {
             product.fill("fill", records).await
         }
         Which::Staging => product.staging("staging", records).await,
-        _ => product.sync_out("sync-out", records, part.backend).await,
+        _ => {
+            let begin = part.begin.and_then(DateTime::from_timestamp_millis);
+            let wait = begin.and_then(|begin| (begin - Utc::now()).to_std().ok());
+            product
+                .sync_out("sync-out", records, part.backend, wait.unwrap_or_default())
+                .await
+        }
     }
 }
 
@@ -109,12 +120,16 @@ impl Part {
             .args(["--source", &self.urls.source, "--target", &self.urls.target])
             .arg("--folder")
             .arg(&self.folder)
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(begin) = self.begin {
+            command.args(["--begin", &begin.to_string()]);
+        }
         if let Some(limit) = self.urls.limit {
             command.args(["--limit", &limit.to_string()]);
         }
-        let output = command.output().await?;
+        // Not `output`, which would keep what the part says about a failure.
+        let output = command.spawn()?.wait_with_output().await?;
         if !output.status.success() {
             return Err(format!("{} failed", which.get_name()).into());
         }

@@ -193,14 +193,21 @@ impl Product {
         Ok(figures)
     }
 
-    /// Everything that waits, from its message to its settled row.
-    pub async fn sync_out(&self, part: &str, records: u64, backend: Backend) -> Outcome<Figures> {
+    /// Everything that waits, from its message to its settled row; begins after `wait`.
+    pub async fn sync_out(
+        &self,
+        part: &str,
+        records: u64,
+        backend: Backend,
+        wait: Duration,
+    ) -> Outcome<Figures> {
         let shutdown = Shutdown::manual();
         let sync_out = self.sync_out_service()?;
         if backend == Backend::Embedded {
             // The broker in the process that read is gone, with what was in it.
             self.forget_messages().await?;
         }
+        tokio::time::sleep(wait).await;
         let watch = Stopwatch::start();
         let mut services = vec![tokio::spawn(sluice_sync_out::run(
             sync_out,
@@ -243,7 +250,7 @@ impl Product {
             backends: self.backends.clone(),
             targets: Arc::new(targets),
             settings: sluice_sync_out::Settings::default(),
-            worker: WORKER.to_owned(),
+            worker: format!("{WORKER}-{}", std::process::id()),
         })
     }
 

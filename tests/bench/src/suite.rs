@@ -1,5 +1,6 @@
 //! Which parts run, one child process each, and what is printed.
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 
 /// Calls per minute that no part comes near, so that the limiter works and never waits.
 const FAR_ABOVE: u32 = 60_000_000;
+
+/// Replicas connect and load their connectors meanwhile; then they begin together.
+const SET_UP: TimeDelta = TimeDelta::seconds(3);
 
 /// Runs something under a name of its own, prints its result, and removes what it left on the
 /// servers.
@@ -55,6 +59,7 @@ impl Scene {
 
     fn part(&self, which: Which) -> Part {
         Part {
+            begin: None,
             which,
             name: self.name.clone(),
             records: self.records,
@@ -147,6 +152,7 @@ pub async fn out(name: &RunName, backend: Backend, records: u64) -> Outcome<Valu
         }
         let mut one = scene.part(Which::SyncOut);
         one.urls.limit = limit;
+        one.begin = Some((Utc::now() + SET_UP).timestamp_millis());
         let replicas = (0..replicas).map(|_| one.figures());
         let each = futures::future::try_join_all(replicas).await?;
         figures.extend(together(part, each.into_iter().flatten().collect()));
