@@ -19,6 +19,7 @@ use sluice_store::{
 use crate::{
     SourceConnection,
     prepare::{self, Found, Prepared, Rejection},
+    retention,
 };
 
 /// Canonical records applied in one transaction at most.
@@ -139,8 +140,7 @@ impl Ingester {
 
     /// When a raw document that came in at `received_at` expires.
     pub fn expiry(&self, received_at: Timestamp) -> Option<Timestamp> {
-        let keep = chrono::Duration::from_std(self.keep_raw?).ok()?;
-        received_at.checked_add_signed(keep)
+        retention::expiry(received_at, self.keep_raw?)
     }
 
     /// The second step: applies all canonical records; the result holds, per raw record, what became

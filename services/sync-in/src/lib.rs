@@ -18,6 +18,7 @@ mod pull;
 mod read;
 mod recover;
 mod reprocess;
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 

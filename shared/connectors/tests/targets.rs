@@ -371,6 +371,23 @@ async fn limits_and_failures_of_both_have_their_classes() {
     }
 }
 
+/// O1: a success that does not name what it is about is none, for updates as for creates.
+#[tokio::test]
+async fn an_update_without_the_id_in_its_answer_has_failed() {
+    let setup = setup(Kind::Lessen360, |_| {}).await;
+    let push = async |operation, id: Option<&str>, version| {
+        let items = vec![item(PLACE, id, version, lessen360_place())];
+        let mut batch = setup.push("Location", operation, items).await;
+        batch.results.remove(0)
+    };
+    let made = push(PushOperation::Create, None, 1).await.unwrap();
+    let id = Some(&*made.external_id);
+    setup.fault(json!({"kind": "lying_success"})).await;
+    let error = push(PushOperation::Update, id, 2).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::TargetError, "{error}");
+    push(PushOperation::Update, id, 2).await.unwrap();
+}
+
 fn source(version: i64) -> Value {
     json!({"system": "yardi", "id": "x", "version": version})
 }

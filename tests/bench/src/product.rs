@@ -37,6 +37,8 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 const COUNT: Duration = Duration::from_millis(50);
 const REST: u32 = 20;
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+/// As the program's own settings have it.
+const KEEP_RAW: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) const WORKER: &str = "bench";
 
 /// The product with its stores, ready to work.
@@ -143,7 +145,10 @@ impl Product {
             backends: self.backends.clone(),
             catalogue: self.catalogue.clone(),
             sources: Arc::new(sources),
-            settings: sluice_sync_in::Settings::default(),
+            settings: sluice_sync_in::Settings {
+                keep_raw: Some(KEEP_RAW),
+                ..sluice_sync_in::Settings::default()
+            },
             worker: WORKER.to_owned(),
         };
         let before = self

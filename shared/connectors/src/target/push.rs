@@ -150,8 +150,12 @@ async fn record(
     content::check(write.content_limit.as_ref(), item).map_err(Refusal::without_answer)?;
     let scope = item_scope(session, item);
     let id_of = |body: &Value| write.id_path.as_ref()?.first(body).and_then(scalar_text);
-    // Without an id from the caller, an answer without one is of no use.
-    let usable = |body: &Value| item.external_id.is_some() || id_of(body).is_some();
+    // An answer without the id that it should hold proves nothing, whatever its status says. Where it
+    // should hold none, the caller must know the id.
+    let usable = |body: &Value| match &write.id_path {
+        Some(_) => id_of(body).is_some(),
+        None => item.external_id.is_some(),
+    };
     let body = session.call(&write.requester, &scope, usable).await?;
     Ok(Written {
         external_id: id_of(&body)

@@ -243,7 +243,8 @@ pub struct OrchestratorSettings {
 /// `[retention]`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RetentionSettings {
-    /// Raw payloads are deleted this long after they were last seen.
+    /// Raw payloads and records are deleted this long after they were last seen, at the next
+    /// midnight (UTC).
     #[serde(deserialize_with = "units::duration")]
     pub raw: Duration,
 }
