@@ -31,6 +31,9 @@ pub enum FaultKind {
     /// HTTP 429 with `Retry-After: {retry_after}` (default 10 seconds).
     #[serde(rename = "http_429")]
     Http429,
+    /// The answer is as ever, but its headers say that no call remains for `retry_after` seconds
+    /// (default 10), in form `form`; calls that come all the same are answered.
+    QuotaSpent,
     /// An HTML error page with status 200; nothing was done.
     #[serde(rename = "html_200")]
     Html200,
@@ -82,6 +85,7 @@ impl FaultKind {
             Self::Http502 => "http_502",
             Self::Http422 => "http_422",
             Self::Http429 => "http_429",
+            Self::QuotaSpent => "quota_spent",
             Self::Html200 => "html_200",
             Self::Reset => "reset",
             Self::TruncatedBody => "truncated_body",
@@ -125,10 +129,10 @@ pub struct FaultRule {
     /// `latency`, `commit_then_late`: how long, in milliseconds (default 1,000).
     #[serde(default)]
     pub delay_ms: Option<u64>,
-    /// `http_429`: seconds to wait (default 10).
+    /// `http_429`, `quota_spent`: seconds to wait (default 10).
     #[serde(default)]
     pub retry_after: Option<u64>,
-    /// `auth_form`: 1, 2 or 3 (default 1).
+    /// `auth_form`, `quota_spent`: 1, 2 or 3 (default 1).
     #[serde(default)]
     pub form: Option<u8>,
     /// `oversized`: how much padding (default 20,000,000).

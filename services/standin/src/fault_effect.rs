@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use chrono::Utc;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -99,6 +100,7 @@ pub(crate) async fn afterwards(
             tokio::time::sleep(rule.delay()).await;
             response
         }
+        FaultKind::QuotaSpent => quota_spent(rule, response),
         FaultKind::TruncatedBody => {
             let (parts, body) = whole(response).await;
             let half = body.slice(..body.len() / 2);
@@ -146,6 +148,37 @@ pub(crate) async fn afterwards(
         }
         _ => response,
     }
+}
+
+/// Says that no call remains, in one of the forms that systems say it in.
+fn quota_spent(rule: &FaultRule, mut response: Response) -> Response {
+    let seconds = rule.retry_after.unwrap_or(10);
+    let fields = match rule.form.unwrap_or(1) {
+        1 => vec![
+            ("x-ratelimit-limit", "60".to_owned()),
+            ("x-ratelimit-remaining", "0".to_owned()),
+            ("x-ratelimit-reset", seconds.to_string()),
+        ],
+        2 => vec![
+            ("ratelimit-policy", "\"minute\";q=60;w=60".to_owned()),
+            ("ratelimit", format!("\"minute\";r=0;t={seconds}")),
+        ],
+        // As Service Fusion says it: a point in time, whole seconds.
+        _ => {
+            let over = Utc::now() + Duration::from_secs(seconds) + Duration::from_millis(999);
+            vec![
+                ("x-rate-limit-limit", "60".to_owned()),
+                ("x-rate-limit-remaining", "0".to_owned()),
+                ("x-rate-limit-reset", over.timestamp().to_string()),
+            ]
+        }
+    };
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 async fn whole(response: Response) -> (axum::http::response::Parts, Bytes) {

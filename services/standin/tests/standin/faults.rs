@@ -120,6 +120,36 @@ async fn faults_that_spoil_the_answer() {
 }
 
 #[tokio::test]
+async fn a_spent_quota_is_told_by_headers_alone() {
+    let handle = yardi().await;
+    let whole = properties(&handle).await;
+    let now = chrono::Utc::now().timestamp();
+    for (form, remaining, reset, wait) in [
+        (1, "x-ratelimit-remaining", "x-ratelimit-reset", 7..=7),
+        (
+            3,
+            "x-rate-limit-remaining",
+            "x-rate-limit-reset",
+            now + 7..=now + 60,
+        ),
+    ] {
+        let rule = json!({"kind": "quota_spent", "form": form, "retry_after": 7});
+        fault(&handle, rule).await;
+        let answer = properties(&handle).await;
+        assert_eq!((answer.status, &answer.body), (200, &whole.body));
+        assert_eq!(answer.header(remaining), Some("0"));
+        let reset: i64 = answer.header(reset).unwrap().parse().unwrap();
+        assert!(wait.contains(&reset), "{reset}");
+        assert_eq!(properties(&handle).await.header(remaining), None);
+    }
+    let rule = json!({"kind": "quota_spent", "form": 2, "retry_after": 7});
+    fault(&handle, rule).await;
+    let answer = properties(&handle).await;
+    assert_eq!(answer.header("ratelimit"), Some("\"minute\";r=0;t=7"));
+    assert_eq!(stats(&handle).await["faults"]["quota_spent"], 3);
+}
+
+#[tokio::test]
 async fn committed_though_unanswered() {
     let handle = yardi().await;
     let code = records(&handle, "property").await[0]["code"]

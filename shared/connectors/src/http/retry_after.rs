@@ -37,7 +37,7 @@ pub(super) fn pause_asked_for(status: StatusCode, headers: &HeaderMap) -> Option
 
 /// When nothing remains of a quota: the time until there is a new one, at most [`MAX_PAUSE`].
 /// Reads `RateLimit` (draft-ietf-httpapi-ratelimit-headers), the `RateLimit-*` of its earlier
-/// drafts, and the common `X-RateLimit-*`, whose reset is seconds or a Unix time.
+/// drafts, and the common `X-RateLimit-*` and `X-Rate-Limit-*`, whose reset is seconds or a Unix time.
 fn quota_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0);
@@ -57,7 +57,8 @@ fn quota_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     };
     let reset = of_item()
         .or_else(|| of_pair("ratelimit-remaining", "ratelimit-reset"))
-        .or_else(|| of_pair("x-ratelimit-remaining", "x-ratelimit-reset"))?;
+        .or_else(|| of_pair("x-ratelimit-remaining", "x-ratelimit-reset"))
+        .or_else(|| of_pair("x-rate-limit-remaining", "x-rate-limit-reset"))?;
     // No quota lasts 30 years: a larger number is a point in time.
     let unix = now.timestamp_millis() as f64 / 1_000.0;
     let wait = if reset > 1e9 { reset - unix } else { reset };
@@ -127,6 +128,13 @@ mod tests {
                     ("x-ratelimit-reset", "99999"),
                 ],
                 Some(3600.0),
+            ),
+            (
+                vec![
+                    ("x-rate-limit-remaining", "0"),
+                    ("x-rate-limit-reset", "1700000007"),
+                ],
+                Some(7.0),
             ),
             (vec![("x-ratelimit-remaining", "0")], None),
             (
