@@ -181,6 +181,7 @@ impl Lane {
             owner: self.context.worker.clone(),
             lease: self.context.settings.lease,
             suspects: false,
+            keeps: Vec::new(),
         };
         let tasks = &self.context.backends.tasks;
         let claimed = tasks.claim_pulls(&claim).await?;

@@ -29,10 +29,7 @@ pub fn decide(
     kept: bool,
     receives: impl Fn(&EntityType) -> bool,
 ) -> Gate {
-    let linked = task
-        .link
-        .as_ref()
-        .is_some_and(|link| link.external_id.is_some());
+    let linked = task.is_linked();
     // Before anything newer, a deletion too.
     if !linked && task.unsettled_version.is_some() && certainty.only_by_key() && kept {
         return Gate::Repeat;
@@ -58,7 +55,7 @@ pub fn decide(
         (false, None) => Gate::Send(PushOperation::Create),
         (false, Some(_)) if certainty.by_lookup => Gate::Find,
         (false, Some(_)) if certainty.by_refusal => Gate::Send(PushOperation::Create),
-        // Nothing was kept, so nothing was sent, or by one who kept nothing: the key is the same.
+        // Sent by one who kept nothing, else there would be no doubt: the key is the same.
         (false, Some(version)) if certainty.by_key && version == task.version => {
             Gate::Send(PushOperation::Create)
         }

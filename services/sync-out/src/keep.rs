@@ -3,14 +3,21 @@
 
 use std::collections::HashMap;
 
-use sluice_connectors::target::PushOperation;
-use sluice_core::{Error, ErrorClass, TaskId};
+use sluice_connectors::target::{PushOperation, Target};
+use sluice_core::{EntityType, Error, ErrorClass, TaskId};
 use sluice_store::request::KeptRequest;
 
 use crate::{
     deliver::{Delivery, Mapped},
     settle::Work,
 };
+
+/// Entity types whose creates go out only after they were kept.
+pub(crate) fn kept_types(target: &Target) -> Vec<EntityType> {
+    let mut types = target.entities();
+    types.retain(|entity| target.certainty(entity).only_by_key());
+    types
+}
 
 /// The kept requests that are in doubt, and the batch without those that have to wait for the store.
 pub(crate) async fn load(

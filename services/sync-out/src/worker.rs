@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sluice_connectors::target::PushOperation;
-use sluice_core::{QueueClass, TaskId, catalogue::RateLimit};
+use sluice_core::{EntityType, QueueClass, TaskId, catalogue::RateLimit};
 use sluice_runtime::{
     Shutdown,
     failpoint::{self, Point},
@@ -22,6 +22,7 @@ use crate::{
     calls::Calls,
     deliver::{self, Deadlines, Delivery},
     inbox::{Desk, Inbox, Intake, Ready, Ticket},
+    keep,
     picker::Picker,
     push_queue,
     settle::{self, Settled, Work},
@@ -93,6 +94,7 @@ async fn work(
         desk,
         outcomes,
         suspects: suspects.clone(),
+        keeps: keep::kept_types(&target.target).into(),
         calls: Arc::new(Calls::new(target.http.clone())),
         shutdown: shutdown.clone(),
     };
@@ -126,6 +128,8 @@ struct Worker {
     outcomes: mpsc::Sender<Settled>,
     /// The one suspect that this process works on, over all targets.
     suspects: Arc<Semaphore>,
+    /// Entity types whose creates are kept before they are sent.
+    keeps: Arc<[EntityType]>,
     /// Calls in flight to the target.
     calls: Arc<Calls>,
     shutdown: Shutdown,
@@ -289,6 +293,7 @@ impl Worker {
             owner: self.context.worker.clone(),
             lease: self.context.settings.lease,
             suspects,
+            keeps: self.keeps.to_vec(),
         };
         let mut pace = Pace::new("claiming", &self.shutdown, Duration::ZERO);
         loop {

@@ -61,6 +61,16 @@ impl RequestStore for EmbeddedSql {
         .fetch_all(&mut *tx)
         .await
         .map_err(failed)?;
+        // From here on something may have been sent.
+        let sent = to_json(&kept)?;
+        sqlx::query!(
+            "update sync_queue set unsent_epoch = null
+            where id in (select value from json_each(?1))",
+            sent,
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
         tx.commit().await.map_err(failed)?;
         let leases = requests.iter().map(|(lease, _)| lease);
         Ok(leases

@@ -1,5 +1,8 @@
 //! [`RequestStore`]: creates kept before they are sent.
 
+#[cfg(test)]
+mod takeover;
+
 use async_trait::async_trait;
 use sluice_core::{Result, TaskId};
 use sluice_store::{
@@ -27,17 +30,28 @@ impl RequestStore for PostgresSql {
             keys.push(request.idempotency_key.clone());
             bodies.push(request.body.to_string());
         }
-        // `limit 1` keeps the state out of the search by key: the planner would look through all that
-        // runs, for each.
+        // From here on something may have been sent: the task says so, and is locked, so that no claim
+        // comes in between. The state is looked at last: by its index the planner would look through
+        // all that runs.
         let kept = sqlx::query_scalar!(
-            "insert into kept_requests as r
+            "with named as materialized (
+                select k.* from unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::text[],
+                    $6::text[]) k (id, epoch, version, refusals, key, body)
+            ), held as (
+                select q.id, q.state
+                from named join sync_queue q on q.id = named.id
+                where q.lease_epoch = named.epoch
+                order by q.master_data_id, q.connection_id, q.id
+                for no key update of q
+            ), sent as (
+                update sync_queue q set unsent_epoch = null
+                from held where q.id = held.id and held.state = 'running'
+                returning q.id
+            )
+            insert into kept_requests as r
                 (task_id, version, refusal_count, idempotency_key, body)
-            select q.id, k.version, k.refusals, k.key, k.body
-            from unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[])
-                k (id, epoch, version, refusals, key, body)
-            cross join lateral (select * from sync_queue q where q.id = k.id limit 1) q
-            where q.lease_epoch = k.epoch and q.state = 'running'
-            order by q.id
+            select named.id, named.version, named.refusals, named.key, named.body
+            from named join sent on sent.id = named.id
             on conflict (task_id) do update set version = excluded.version,
                 refusal_count = excluded.refusal_count, body = excluded.body,
                 idempotency_key = excluded.idempotency_key, kept_at = excluded.kept_at

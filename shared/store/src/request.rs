@@ -42,7 +42,9 @@ pub const OTHER_DATA: i32 = 0;
 #[async_trait]
 pub trait RequestStore: Send + Sync {
     /// Keeps what is about to be sent, in place of what was kept before; `false` for each lost
-    /// lease: it is not to be sent. Settling with a `request` forgets it, unless doubt is left.
+    /// lease: it is not to be sent. From then on it may have been sent: a claim that kept nothing
+    /// leaves no doubt ([`crate::task::Claim::keeps_what_it_sends`]). Settling with a `request`
+    /// forgets it, unless doubt is left.
     async fn keep_requests(&self, requests: &[(Lease, KeptRequest)]) -> Result<Vec<bool>>;
 
     /// What is kept for these tasks.

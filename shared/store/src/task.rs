@@ -90,6 +90,17 @@ pub struct Claim {
     /// Whether suspects may be among them: tasks whose last worker died. Whoever says so works on
     /// one suspect at a time, so that one which kills its worker drags no other along (promise O8).
     pub suspects: bool,
+    /// Entity types whose creates whoever claims keeps before it sends them; see
+    /// [`crate::RequestStore`].
+    pub keeps: Vec<EntityType>,
+}
+
+impl Claim {
+    /// Whether whoever claims can send nothing for this push but a create, and none that it has not
+    /// kept: as long as nothing is kept, nothing was sent (promise O1). Updates and deletions are not kept.
+    pub fn keeps_what_it_sends(&self, task: &PushTask) -> bool {
+        !task.is_linked() && self.keeps.contains(&task.entity_type)
+    }
 }
 
 /// Answer to a claim, in the order of its ids.
@@ -128,6 +139,7 @@ pub struct PushTask {
     pub link: Option<TargetLink>,
     /// Oldest version of an earlier intent that may have been carried out without our knowing,
     /// because nobody recorded its outcome or the answer was lost: find out before sending again.
+    /// What was to be kept before it was sent, and was not kept, was not carried out.
     pub unsettled_version: Option<i32>,
     /// Definite refusals so far: each makes the next create another request (promise O1).
     pub refusal_count: u32,
@@ -137,6 +149,14 @@ pub struct PushTask {
     /// How long the target has answered with nothing but rate limits.
     pub limited_for: Duration,
     pub traceparent: Option<String>,
+}
+
+impl PushTask {
+    /// Whether the target is known to have the record.
+    pub fn is_linked(&self) -> bool {
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.external_id.is_some())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -374,7 +394,8 @@ pub trait TaskStore: DeadLetterStore + RequestStore {
     /// suspect.
     async fn claim_pulls(&self, claim: &Claim) -> Result<Claimed<PullTask>>;
 
-    /// The same for pushes, with everything needed to send them, in at most four statements.
+    /// The same for pushes, with everything needed to send them, in at most four statements, and one
+    /// more where creates are kept.
     /// A push whose wanted version is delivered already becomes completed and is left out.
     async fn claim_pushes(&self, claim: &Claim) -> Result<Claimed<PushTask>>;
 

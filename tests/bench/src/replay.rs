@@ -106,6 +106,7 @@ impl Product {
                     owner: WORKER.to_owned(),
                     lease: HOUR,
                     suspects: true,
+                    keeps: Vec::new(),
                 })
                 .await?
                 .tasks;

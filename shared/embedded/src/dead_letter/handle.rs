@@ -94,7 +94,8 @@ pub(super) async fn put_back(
                 where m.id = sync_queue.master_data_id),
             priority = ?3, edit_id = ?4,
             unsettled_version = case when edit_id is not ?4
-                and coalesce(unsettled_version, intent_version) is not null then 0
+                and (unsettled_version is not null or (intent_version is not null
+                    and unsent_epoch is not lease_epoch)) then 0
                 else unsettled_version end,
             intent_version = case when edit_id is not ?4 then null else intent_version end,
             error_class = null, error_code = null,

@@ -20,7 +20,8 @@ use crate::{
 
 /// Two statements: lease what is free, read what is needed to send it. An intent that is still
 /// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
-/// delivery (promise O1). A third one finds out whether what was left out are suspects.
+/// delivery (promise O1), unless it is known that nothing was sent ([`mark_unsent`]). A third one
+/// finds out whether what was left out are suspects.
 pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Claimed<PushTask>> {
     if claim.ids.is_empty() {
         return Ok(Claimed {
@@ -37,6 +38,7 @@ pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Claimed<Pu
             state = case when delivered_version >= wanted_version then 'completed'
                 else 'running' end,
             unsettled_version = case when delivered_version >= wanted_version then null
+                when unsent_epoch = lease_epoch then unsettled_version
                 else coalesce(unsettled_version, intent_version) end,
             intent_version = case when delivered_version >= wanted_version then null
                 else wanted_version end,
@@ -74,11 +76,39 @@ pub(super) async fn claim(sql: &EmbeddedSql, claim: &Claim) -> Result<Claimed<Pu
         .map(|row| row.id)
         .collect();
     let mut tasks = load(&mut tx, &running).await?;
+    mark_unsent(&mut tx, claim, &tasks).await?;
     tx.commit().await.map_err(failed)?;
     Ok(Claimed {
         tasks: claim.ids.iter().filter_map(|id| tasks.remove(id)).collect(),
         suspects,
     })
+}
+
+/// Remembers that these claims send nothing that they have not kept, for as long as they have kept
+/// nothing. Decided from what was loaded, because that is what the worker decides from.
+async fn mark_unsent(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    tasks: &BTreeMap<TaskId, PushTask>,
+) -> Result<()> {
+    let ids: Vec<TaskId> = tasks
+        .values()
+        .filter(|task| claim.keeps_what_it_sends(task))
+        .map(|task| task.lease.task_id)
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids = to_json(&ids)?;
+    sqlx::query!(
+        "update sync_queue set unsent_epoch = lease_epoch
+        where id in (select value from json_each(?1))",
+        ids,
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }
 
 /// Those of the named tasks that a claim which takes suspects would get.

@@ -114,7 +114,8 @@ pub(super) async fn put_back(
         set state = 'pending', retry_count = 0, next_retry_time = null, limited_date = null,
             wanted_version = m.current_version, priority = $2, edit_id = $3,
             unsettled_version = case when q.edit_id is distinct from $3
-                and coalesce(q.unsettled_version, q.intent_version) is not null then 0
+                and (q.unsettled_version is not null or (q.intent_version is not null
+                    and q.unsent_epoch is distinct from q.lease_epoch)) then 0
                 else q.unsettled_version end,
             intent_version = case when q.edit_id is distinct from $3 then null
                 else q.intent_version end,

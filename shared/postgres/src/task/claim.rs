@@ -16,7 +16,8 @@ use crate::{
 
 /// Two statements: lease what is free, read what is needed to send it. An intent that is still
 /// there was never settled: it moves to `unsettled_version`, where the oldest stays until a
-/// delivery (promise O1). A third one finds out whether what was left out are suspects.
+/// delivery (promise O1), unless it is known that nothing was sent ([`mark_unsent`]). A third one
+/// finds out whether what was left out are suspects.
 pub(crate) async fn claim(pool: &Pool, claim: &Claim) -> Result<Claimed<PushTask>> {
     if claim.ids.is_empty() {
         return Ok(Claimed {
@@ -27,7 +28,7 @@ pub(crate) async fn claim(pool: &Pool, claim: &Claim) -> Result<Claimed<PushTask
     transaction!(pool, connection => claim_once(connection, claim).await)
 }
 
-async fn claim_once(
+pub(crate) async fn claim_once(
     connection: &mut PgConnection,
     claim: &Claim,
 ) -> Result<Claimed<PushTask>, Failure> {
@@ -53,6 +54,7 @@ async fn claim_once(
         update sync_queue q
         set state = case when delivered then 'completed' else 'running' end,
             unsettled_version = case when delivered then null
+                when unsent_epoch = lease_epoch then unsettled_version
                 else coalesce(unsettled_version, intent_version) end,
             intent_version = case when delivered then null else wanted_version end,
             change_sequence = case when delivered then next_change(q.id % 1000000)
@@ -88,12 +90,37 @@ async fn claim_once(
         .map(|row| row.id)
         .collect();
     let mut tasks = load(connection, &leased).await?;
+    mark_unsent(connection, claim, &tasks).await?;
     // Rare, and last: everybody else locks records before tasks. A collision is tried again.
     status::derive(connection, &delivered).await?;
     Ok(Claimed {
         tasks: claim.ids.iter().filter_map(|id| tasks.remove(id)).collect(),
         suspects,
     })
+}
+
+/// Remembers that these claims send nothing that they have not kept, for as long as they have kept
+/// nothing. Decided from what was loaded, because that is what the worker decides from.
+async fn mark_unsent(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    tasks: &HashMap<TaskId, PushTask>,
+) -> Result<(), Failure> {
+    let ids: Vec<i64> = tasks
+        .values()
+        .filter(|task| claim.keeps_what_it_sends(task))
+        .map(|task| task.lease.task_id.0)
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update sync_queue set unsent_epoch = lease_epoch where id = any($1::bigint[])",
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Those of the named tasks that a claim which takes suspects would get.

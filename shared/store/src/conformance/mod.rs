@@ -26,6 +26,7 @@ pub mod task_parents;
 pub mod task_request;
 pub mod task_settle;
 pub mod task_unknown;
+pub mod task_unsent;
 
 /// Makes a test of each case, in a module of the given name. `$fresh` is an async function that
 /// returns an empty store and a guard that removes it when dropped.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_core::{ErrorClass, task::TaskState};
 
 use super::{
@@ -86,6 +86,16 @@ pub(super) async fn replay_all(w: &World, filter: &DeadLetterFilter) -> ReplayDe
     assert_eq!(detail.replay.state, ReplayState::Done);
     assert!(detail.replay.finished_at.is_some());
     detail
+}
+
+/// Orders a replay of one letter with other data, and works it off.
+pub(super) async fn replay_edited(w: &World, filter: &DeadLetterFilter, data: Value) {
+    let edited = NewReplay {
+        edit: Some(data),
+        ..order(filter)
+    };
+    w.tasks.start_replay(&edited).await.unwrap();
+    work(w, 10).await;
 }
 
 /// As many dead letters of `acme` for `one`.
@@ -394,12 +404,7 @@ pub async fn edited_data_is_another_request_than_what_was_tried(fixture: Arc<dyn
     w.apply_one(record(0)).await;
     kill_all(&w, ErrorClass::Timeout).await;
     let all = DeadLetterFilter::all(w.organization);
-    let edited = NewReplay {
-        edit: Some(json!({ "content": 99 })),
-        ..order(&all)
-    };
-    w.tasks.start_replay(&edited).await.unwrap();
-    work(&w, 10).await;
+    replay_edited(&w, &all, json!({ "content": 99 })).await;
     let task = w.claim_single().await;
     assert_eq!((task.version, task.unsettled_version), (1, Some(0)));
     assert!(w.fail(&task, ErrorClass::Timeout, PushNext::Dead).await);

@@ -100,6 +100,7 @@ macro_rules! sql_suite {
         $crate::task_crash_suite!($fixture);
         $crate::task_unknown_suite!($fixture);
         $crate::task_request_suite!($fixture);
+        $crate::task_unsent_suite!($fixture);
         $crate::task_blocked_suite!($fixture);
         $crate::task_day_suite!($fixture);
         $crate::run_suite!($fixture);

@@ -46,7 +46,7 @@ fn batch(ids: &[TaskId]) -> Claim {
 }
 
 /// Waits until the leases have run out and the timer has seen it.
-async fn rescued(w: &World) -> Rescued {
+pub(super) async fn rescued(w: &World) -> Rescued {
     eventually(async || {
         let rescued = w.rescue().await;
         (rescued.leases > 0).then_some(rescued)
@@ -55,7 +55,7 @@ async fn rescued(w: &World) -> Rescued {
 }
 
 /// Makes tasks that rest due at once.
-async fn rested(w: &World) {
+pub(super) async fn rested(w: &World) {
     w.fixture
         .execute("update sync_queue set next_retry_time = null, state = 'pending' where state = 'waiting'")
         .await;

@@ -137,6 +137,7 @@ pub fn claim(ids: &[TaskId], lease: Duration) -> Claim {
         owner: "test".into(),
         lease,
         suspects: true,
+        keeps: Vec::new(),
     }
 }
 
