@@ -55,7 +55,7 @@ async fn records(pull: &Pull, mut after: Option<String>) -> Result<Ended> {
                 organization_id: Some(pull.source.connection.organization_id),
                 connection_id: Some(pull.source.connection.id),
                 stream: Some(pull.task.spec.stream.clone()),
-                source_id: pull.task.spec.record.clone(),
+                source_ids: pull.task.spec.record.iter().cloned().collect(),
                 newest_only: true,
                 after: after.take(),
                 limit: RECORDS_AT_ONCE,

@@ -11,6 +11,7 @@ use crate::{MongoRaw, errors::failed, fields::object_id, record_document};
 
 impl MongoRaw {
     pub(crate) async fn page(&self, query: &RawRecordQuery) -> Result<RawRecordPage> {
+        query.check()?;
         let limit = query.limit.clamp(1, 1000);
         let mut after = query.after.as_deref().map(cursor).transpose()?;
         let mut records = Vec::new();
@@ -110,8 +111,8 @@ fn filter(query: &RawRecordQuery, after: Option<ObjectId>) -> Document {
     if let Some(entity_type) = &query.entity_type {
         filter.insert("entityType", entity_type.as_str());
     }
-    if let Some(source_id) = &query.source_id {
-        filter.insert("sourceId", source_id);
+    if !query.source_ids.is_empty() {
+        filter.insert("sourceId", doc! { "$in": &query.source_ids });
     }
     if let Some(inbound) = query.inbound {
         filter.insert("syncStatus.inbound", inbound.as_str());

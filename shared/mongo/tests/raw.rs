@@ -225,6 +225,13 @@ async fn batches_are_few_operations_and_none_scans_a_collection() {
         RawRecordQuery {
             connection_id: Some(ConnectionId(7)),
             stream: Some("units".into()),
+            ..organization.clone()
+        },
+        RawRecordQuery {
+            connection_id: Some(ConnectionId(7)),
+            entity_type: Some(EntityType::new("Location")),
+            source_ids: vec!["u1".into(), "u2".into()],
+            newest_only: true,
             ..organization
         },
     ];

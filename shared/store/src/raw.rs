@@ -12,11 +12,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_core::{
-    ConnectionId, EntityType, ErrorClass, Hash, OrganizationId, Result, RunId, Timestamp,
+    ConnectionId, EntityType, Error, ErrorClass, Hash, OrganizationId, Result, RunId, Timestamp,
 };
 
 /// Most entries kept in a payload's `errorLog`; the oldest go first.
 pub const MAX_ERRORS: usize = 20;
+
+/// Most source ids that one query names.
+pub const MAX_SOURCE_IDS: usize = 1_000;
 
 /// Identity of a stored payload; opaque.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -244,7 +247,8 @@ pub struct RawRecordQuery {
     pub connection_id: Option<ConnectionId>,
     pub stream: Option<String>,
     pub entity_type: Option<EntityType>,
-    pub source_id: Option<String>,
+    /// Any of these, at most [`MAX_SOURCE_IDS`]; none means all.
+    pub source_ids: Vec<String>,
     pub inbound: Option<InboundState>,
     /// Only each source id's newest document.
     pub newest_only: bool,
@@ -252,6 +256,22 @@ pub struct RawRecordQuery {
     pub after: Option<String>,
     /// At most this many, 1 to 1,000.
     pub limit: usize,
+}
+
+impl RawRecordQuery {
+    /// Every backend refuses the same queries.
+    ///
+    /// # Errors
+    /// `too_many_source_ids`.
+    pub fn check(&self) -> Result<()> {
+        if self.source_ids.len() <= MAX_SOURCE_IDS {
+            return Ok(());
+        }
+        Err(Error::validation(
+            "too_many_source_ids",
+            format!("a query may name at most {MAX_SOURCE_IDS} source ids"),
+        ))
+    }
 }
 
 /// One page of raw records.

@@ -12,14 +12,14 @@ use crate::{
     incoming::locations,
 };
 
-struct Shaky {
-    house: House,
-    breaks: Breaks,
+pub struct Shaky {
+    pub house: House,
+    pub breaks: Breaks,
     raw: Arc<FlakyRaw>,
     master: Arc<FlakyMaster>,
 }
 
-async fn shaky(source: &str) -> Shaky {
+pub async fn shaky(source: &str) -> Shaky {
     let mut house = House::build(source, "keeper").await;
     let breaks = Breaks::default();
     let raw = Arc::new(FlakyRaw {

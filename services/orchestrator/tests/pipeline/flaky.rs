@@ -132,7 +132,7 @@ impl RawStore for FlakyRaw {
     }
 
     async fn records(&self, query: &RawRecordQuery) -> Result<RawRecordPage> {
-        self.inner.records(query).await
+        flaky!(self.breaks, "records", self.inner.records(query))
     }
 
     async fn mark_outbound(&self, marks: &[OutboundMark]) -> Result<()> {

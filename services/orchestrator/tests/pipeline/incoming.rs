@@ -17,7 +17,11 @@ use sluice_store::raw::{
 use sluice_sync_in::intake::{self, Incoming, Kept};
 use sluice_testkit::wait_until;
 
-use crate::house::{House, PATIENCE};
+use crate::{
+    crashes::shaky,
+    flaky::Break,
+    house::{House, PATIENCE},
+};
 
 pub fn location(id: u32, name: &str) -> Value {
     json!({"id": format!("L{id}"), "name": name})
@@ -169,20 +173,14 @@ async fn stored_records_are_reprocessed_without_a_call() {
     assert_eq!(house.system.script().page_calls, calls);
 }
 
-/// I1, I6: a payload that nobody could read is taken in by reprocessing once it can be, does not set
-/// back what the source has told since, and is neither lost nor forgotten when it still cannot.
-#[tokio::test(flavor = "multi_thread")]
-async fn unreadable_payloads_are_reprocessed() {
-    let house = House::open("keeper").await;
+/// A webhook that can be read now, but could not when it came.
+async fn unread_until_now(house: &House, items: &Value) {
+    let source = house.sources.all().next().unwrap();
     let ingester = house.sync_in().ingester();
-    let source = house.sources.all().next().unwrap().clone();
-    // Readable now, but it was not when it came.
-    let items = json!([location(1, "by hook"), location(2, "by hook")]);
-    let kept = ingester.keep(&source, incoming(&items, None)).await;
-    let Ok(Kept::Pending(mended, _)) = kept else {
+    let kept = ingester.keep(source, incoming(items, None)).await;
+    let Ok(Kept::Pending(id, _)) = kept else {
         panic!("{kept:?}")
     };
-    let raw = &house.backends.raw;
     let error = RawError {
         timestamp: Utc::now(),
         class: ErrorClass::Validation,
@@ -190,7 +188,20 @@ async fn unreadable_payloads_are_reprocessed() {
         error: "not known yet".into(),
         retry_count: 0,
     };
-    raw.finish_payload(&mended, Some(error)).await.unwrap();
+    let raw = &house.backends.raw;
+    raw.finish_payload(&id, Some(error)).await.unwrap();
+}
+
+/// I1, I6: a payload that nobody could read is taken in by reprocessing once it can be, does not set
+/// back what the source has told since, and is neither lost nor forgotten when it still cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_payloads_are_reprocessed() {
+    let house = House::open("keeper").await;
+    let ingester = house.sync_in().ingester();
+    let source = house.sources.all().next().unwrap().clone();
+    let items = json!([location(1, "by hook"), location(2, "by hook")]);
+    unread_until_now(&house, &items).await;
+    let raw = &house.backends.raw;
     let broken = Incoming {
         body: Bytes::from_static(b"{\"id\": "),
         ..incoming(&Value::Null, None)
@@ -236,6 +247,24 @@ async fn unreadable_payloads_are_reprocessed() {
     assert_eq!(left[0].errors.len(), 2, "each try is in its log");
     let again = house.run(&house.request(RunKind::Reprocess)).await;
     assert_eq!((again.counts.unchanged, again.counts.rejected), (2, 1));
+}
+
+/// I6: however many records such a payload has, the raw store is asked a few times which of them the
+/// source has told of since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_unread_payload_takes_few_questions() {
+    let shaky = shaky("scripted").await;
+    let house = &shaky.house;
+    let items: Vec<_> = (0..1_200).map(|id| location(id, "by hook")).collect();
+    unread_until_now(house, &Value::Array(items)).await;
+    let since: Vec<_> = (0..30).map(|id| location(id * 40, "since then")).collect();
+    house.system.holds("locations", &since, 10);
+    house.full().await;
+    shaky.breaks.plan("records", 10, Break::Before);
+    let counts = house.run(&house.request(RunKind::Reprocess)).await.counts;
+    assert!(!shaky.breaks.done(), "the raw store was asked ten times");
+    assert_eq!((counts.read, counts.stale), (1_230, 30), "{counts:?}");
+    assert_eq!((counts.unchanged, counts.created), (30, 1_170));
 }
 
 /// I1, I2: a webhook delivered twice is one version; one that was kept but not processed before

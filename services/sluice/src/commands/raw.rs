@@ -63,7 +63,7 @@ pub async fn run(cli: &Cli, command: &RawCommand) -> Result<Exit> {
             let query = RawRecordQuery {
                 organization_id: Some(organization_id),
                 entity_type: Some(EntityType::from(entity_type.as_str())),
-                source_id: Some(source_id.clone()),
+                source_ids: vec![source_id.clone()],
                 limit: 1_000,
                 ..RawRecordQuery::default()
             };

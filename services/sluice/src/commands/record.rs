@@ -75,7 +75,7 @@ async fn show(cli: &Cli, context: &Context, entity_type: &str, entity_id: &str) 
             organization_id: Some(organization),
             connection_id: Some(history.record.source_connection_id),
             entity_type: Some(entity_type),
-            source_id: Some(history.record.source_id.clone()),
+            source_ids: vec![history.record.source_id.clone()],
             limit: 100,
             ..RawRecordQuery::default()
         })

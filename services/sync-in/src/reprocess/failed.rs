@@ -1,14 +1,17 @@
 //! Payloads that nobody could read are tried once more: webhooks and files. A page is not; the
 //! source is asked for it again by the next run.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
 use serde_json::json;
-use sluice_core::{Result, Timestamp, run::RunCounts};
+use sluice_core::{EntityType, Result, run::RunCounts};
 use sluice_store::raw::{
-    FailedPayload, FailedPayloadQuery, InboundState, Payload, PayloadId, PayloadKind,
+    FailedPayload, FailedPayloadQuery, InboundState, Payload, PayloadId, PayloadKind, RawRecord,
     RawRecordQuery,
 };
 use tracing::Instrument;
 
+use super::RECORDS_AT_ONCE;
 use crate::{
     intake,
     prepare::Prepared,
@@ -106,28 +109,45 @@ async fn leave_out_older(
     payload: &Payload,
     prepared: Vec<Prepared>,
 ) -> Result<(Vec<Prepared>, u64)> {
-    let mut kept = Vec::with_capacity(prepared.len());
-    let mut stale = 0;
-    for one in prepared {
-        match last_heard(pull, &one).await? {
-            Some(heard) if heard > payload.new.received_at => stale += 1,
-            _ => kept.push(one),
+    let mut ids: BTreeMap<&EntityType, BTreeSet<&str>> = BTreeMap::new();
+    for one in &prepared {
+        let of_type = ids.entry(&one.entity_type).or_default();
+        of_type.insert(&one.source_id);
+    }
+    let mut newer = HashSet::new();
+    for (entity_type, ids) in ids {
+        for ids in chunks(ids) {
+            let heard = newest(pull, entity_type, ids).await?.into_iter();
+            let later = heard.filter(|record| record.sync_date > payload.new.received_at);
+            newer.extend(later.map(|record| (record.entity_type, record.source_id)));
         }
     }
-    Ok((kept, stale))
+    let before = prepared.len();
+    let mut kept = prepared;
+    kept.retain(|one| !newer.contains(&(one.entity_type.clone(), one.source_id.clone())));
+    let stale = before - kept.len();
+    Ok((kept, u64::try_from(stale).unwrap_or(u64::MAX)))
 }
 
-/// When the record's newest raw document came in.
-async fn last_heard(pull: &Pull, prepared: &Prepared) -> Result<Option<Timestamp>> {
+fn chunks(ids: BTreeSet<&str>) -> Vec<Vec<String>> {
+    let ids: Vec<_> = ids.into_iter().map(String::from).collect();
+    ids.chunks(RECORDS_AT_ONCE).map(<[_]>::to_vec).collect()
+}
+
+/// The newest raw document of each of these records.
+async fn newest(
+    pull: &Pull,
+    entity_type: &EntityType,
+    source_ids: Vec<String>,
+) -> Result<Vec<RawRecord>> {
     let query = RawRecordQuery {
         organization_id: Some(pull.source.connection.organization_id),
         connection_id: Some(pull.source.connection.id),
-        entity_type: Some(prepared.entity_type.clone()),
-        source_id: Some(prepared.source_id.clone()),
+        entity_type: Some(entity_type.clone()),
+        limit: source_ids.len(),
+        source_ids,
         newest_only: true,
-        limit: 1,
         ..RawRecordQuery::default()
     };
-    let page = pull.context.backends.raw.records(&query).await?;
-    Ok(page.records.first().map(|record| record.sync_date))
+    Ok(pull.context.backends.raw.records(&query).await?.records)
 }

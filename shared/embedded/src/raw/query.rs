@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, sqlite::SqliteRow};
 use super::{damaged, failed, from_json, from_word, time};
 
 pub(super) async fn page(pool: &SqlitePool, query: &RawRecordQuery) -> Result<RawRecordPage> {
+    query.check()?;
     let limit = query.limit.clamp(1, 1000);
     let rows = build(query, limit)?
         .build()
@@ -54,8 +55,13 @@ fn build(query: &RawRecordQuery, limit: usize) -> Result<QueryBuilder<Sqlite>> {
         sql.push(" AND r.entity_type = ")
             .push_bind(entity_type.as_str().to_owned());
     }
-    if let Some(source_id) = &query.source_id {
-        sql.push(" AND r.source_id = ").push_bind(source_id.clone());
+    if !query.source_ids.is_empty() {
+        sql.push(" AND r.source_id IN (");
+        let mut ids = sql.separated(", ");
+        for source_id in &query.source_ids {
+            ids.push_bind(source_id.clone());
+        }
+        sql.push(")");
     }
     if let Some(inbound) = query.inbound {
         sql.push(" AND r.inbound = ").push_bind(inbound.as_str());

@@ -12,6 +12,8 @@ pub mod fleet;
 pub mod master;
 pub mod master_wants;
 pub mod raw;
+pub mod raw_claims;
+pub mod raw_queries;
 pub mod raw_records;
 pub mod replay;
 pub mod run;

@@ -1,4 +1,5 @@
-//! What every [`RawStore`] does with payloads (promise I1). Records are in [`super::raw_records`].
+//! What every [`RawStore`] does with payloads (promise I1). Claims of abandoned ones are in
+//! [`super::raw_claims`], records in [`super::raw_records`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,15 +25,21 @@ macro_rules! raw_conformance {
                 a_large_body_survives,
                 a_repeated_delivery_is_a_duplicate,
                 the_same_payload_is_seen_again_and_pending,
-                only_abandoned_payloads_are_claimed,
-                claims_are_counted_until_the_payload_comes_again,
-                racing_claimers_share_nothing,
                 a_failed_payload_keeps_its_errors,
                 failed_payloads_are_listed,
-                a_short_lease_runs_out,
                 expired_payloads_go_and_pending_ones_stay,
                 payloads_are_isolated,
                 preparing_twice_is_harmless,
+            ]
+        );
+        $crate::conformance_cases!(
+            $fresh,
+            raw_claims,
+            [
+                only_abandoned_payloads_are_claimed,
+                claims_are_counted_until_the_payload_comes_again,
+                racing_claimers_share_nothing,
+                a_short_lease_runs_out,
             ]
         );
         $crate::conformance_cases!(
@@ -43,13 +50,20 @@ macro_rules! raw_conformance {
                 odd_values_survive,
                 a_b_a_ends_with_a_newest,
                 the_later_copy_in_a_batch_is_newest,
-                queries_filter_and_page,
-                newest_only_looks_past_the_filter,
                 marks_reach_the_newest_document,
-                records_are_isolated,
                 a_thousand_records_in_one_batch,
                 racing_batches_store_each_record_once,
                 expired_records_go,
+            ]
+        );
+        $crate::conformance_cases!(
+            $fresh,
+            raw_queries,
+            [
+                queries_filter_and_page,
+                newest_only_looks_past_the_filter,
+                many_records_are_named_in_one_query,
+                records_are_isolated,
             ]
         );
     };
@@ -59,7 +73,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_760_000_000 + seconds, 250_000_000).unwrap()
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn payload(body: impl Into<Bytes>) -> NewPayload {
     NewPayload {
@@ -79,14 +93,14 @@ pub(crate) fn payload(body: impl Into<Bytes>) -> NewPayload {
     }
 }
 
-async fn put(store: &dyn RawStore, new: NewPayload, lease: Duration) -> PayloadId {
+pub(super) async fn put(store: &dyn RawStore, new: NewPayload, lease: Duration) -> PayloadId {
     match store.put_payload(new, lease).await.unwrap() {
         PutPayload::Stored(id) => id,
         other => panic!("expected a new payload, got {other:?}"),
     }
 }
 
-async fn claim(store: &dyn RawStore, limit: usize) -> Vec<PayloadId> {
+pub(super) async fn claim(store: &dyn RawStore, limit: usize) -> Vec<PayloadId> {
     let claim = ClaimPending {
         owner: "rescuer".into(),
         lease: HOUR,
@@ -237,78 +251,6 @@ pub async fn the_same_payload_is_seen_again_and_pending(store: Arc<dyn RawStore>
     }
 }
 
-/// O8: so that one which kills its workers is noticed.
-pub async fn claims_are_counted_until_the_payload_comes_again(store: Arc<dyn RawStore>) {
-    let new = payload("poison");
-    put(&*store, new.clone(), Duration::ZERO).await;
-    let ask = ClaimPending {
-        owner: "rescuer".into(),
-        lease: Duration::ZERO,
-        limit: 1,
-    };
-    let claims = async || {
-        let claimed = super::eventually(async || {
-            let claimed = store.claim_pending(&ask).await.unwrap();
-            claimed.into_iter().next()
-        });
-        claimed.await.claims
-    };
-    for expected in 1..=3 {
-        assert_eq!(claims().await, expected);
-    }
-    store.put_payload(new, Duration::ZERO).await.unwrap();
-    assert_eq!(claims().await, 1);
-}
-
-pub async fn only_abandoned_payloads_are_claimed(store: Arc<dyn RawStore>) {
-    let leased = put(&*store, payload("leased"), HOUR).await;
-    let done = put(&*store, payload("done"), Duration::ZERO).await;
-    store.finish_payload(&done, None).await.unwrap();
-    let mut abandoned = Vec::new();
-    for index in [2, 0, 1] {
-        let new = NewPayload {
-            received_at: at(index),
-            ..payload(format!("abandoned {index}"))
-        };
-        abandoned.push((index, put(&*store, new, Duration::ZERO).await));
-    }
-    abandoned.sort();
-    let oldest_first: Vec<_> = abandoned.into_iter().map(|(_, id)| id).collect();
-    assert_eq!(claim(&*store, 2).await, oldest_first[..2]);
-    assert_eq!(claim(&*store, 2).await, oldest_first[2..]);
-    assert_eq!(claim(&*store, 2).await, []);
-    assert!(!oldest_first.contains(&leased));
-}
-
-pub async fn racing_claimers_share_nothing(store: Arc<dyn RawStore>) {
-    for index in 0..40 {
-        put(&*store, payload(format!("page {index}")), Duration::ZERO).await;
-    }
-    let claimers = (0..8).map(|_| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            let mut mine = Vec::new();
-            loop {
-                let more = claim(&*store, 3).await;
-                if more.is_empty() {
-                    return mine;
-                }
-                mine.extend(more);
-            }
-        })
-    });
-    let mut all = Vec::new();
-    for claimer in claimers.collect::<Vec<_>>() {
-        all.extend(claimer.await.unwrap());
-    }
-    // A claimer may go home early when others took what it saw; nobody takes what is taken.
-    all.extend(claim(&*store, 100).await);
-    assert_eq!(all.len(), 40);
-    all.sort();
-    all.dedup();
-    assert_eq!(all.len(), 40);
-}
-
 pub async fn a_failed_payload_keeps_its_errors(store: Arc<dyn RawStore>) {
     let id = put(&*store, payload("<broken"), Duration::ZERO).await;
     let error = |n: u32| RawError {
@@ -424,17 +366,6 @@ pub async fn failed_payloads_are_listed(store: Arc<dyn RawStore>) {
     assert_eq!(found, [expected]);
     store.finish_payload(&ids[1], None).await.unwrap();
     assert_eq!(listed(residents).await, []);
-}
-
-pub async fn a_short_lease_runs_out(store: Arc<dyn RawStore>) {
-    let id = put(&*store, payload("page"), Duration::from_millis(400)).await;
-    assert_eq!(claim(&*store, 1).await, [], "leased");
-    let claimed = super::eventually(async || {
-        let claimed = claim(&*store, 1).await;
-        (!claimed.is_empty()).then_some(claimed)
-    })
-    .await;
-    assert_eq!(claimed, [id]);
 }
 
 pub async fn expired_payloads_go_and_pending_ones_stay(store: Arc<dyn RawStore>) {

@@ -11,11 +11,11 @@ use crate::raw::{
     RawRecordQuery, RawStore,
 };
 
-fn entity(name: &str) -> EntityType {
+pub(super) fn entity(name: &str) -> EntityType {
     EntityType::new(name)
 }
 
-fn record(source_id: &str, raw: Value) -> RawRecord {
+pub(super) fn record(source_id: &str, raw: Value) -> RawRecord {
     RawRecord {
         organization_id: OrganizationId(1),
         connection_id: ConnectionId(7),
@@ -38,7 +38,7 @@ fn record(source_id: &str, raw: Value) -> RawRecord {
     }
 }
 
-fn failed(record: &RawRecord, seconds: i64) -> RawRecord {
+pub(super) fn failed(record: &RawRecord, seconds: i64) -> RawRecord {
     RawRecord {
         processed: None,
         version: 0,
@@ -56,7 +56,7 @@ fn failed(record: &RawRecord, seconds: i64) -> RawRecord {
     }
 }
 
-fn query() -> RawRecordQuery {
+pub(super) fn query() -> RawRecordQuery {
     RawRecordQuery {
         organization_id: Some(OrganizationId(1)),
         limit: 1000,
@@ -64,7 +64,7 @@ fn query() -> RawRecordQuery {
     }
 }
 
-async fn all(store: &dyn RawStore, query: &RawRecordQuery) -> Vec<RawRecord> {
+pub(super) async fn all(store: &dyn RawStore, query: &RawRecordQuery) -> Vec<RawRecord> {
     let mut query = query.clone();
     let mut found = Vec::new();
     loop {
@@ -78,7 +78,7 @@ async fn all(store: &dyn RawStore, query: &RawRecordQuery) -> Vec<RawRecord> {
     }
 }
 
-fn counts(new: u64, seen_again: u64, changed: u64) -> PutRecords {
+pub(super) fn counts(new: u64, seen_again: u64, changed: u64) -> PutRecords {
     PutRecords {
         new,
         seen_again,
@@ -237,102 +237,6 @@ pub async fn the_later_copy_in_a_batch_is_newest(store: Arc<dyn RawStore>) {
     assert_eq!(found[0].raw, copies[0].raw);
 }
 
-pub async fn queries_filter_and_page(store: Arc<dyn RawStore>) {
-    let mut records = Vec::new();
-    for index in 0..25 {
-        let mut next = record(&format!("u{index}"), json!({"n": index}));
-        if index % 5 == 0 {
-            next = failed(&next, 0);
-        }
-        if index % 2 == 0 {
-            next.stream = "residents".into();
-            next.entity_type = entity("Resident");
-        }
-        records.push(next);
-    }
-    store.put_records(&records).await.unwrap();
-    let other = RawRecord {
-        connection_id: ConnectionId(8),
-        ..record("u1", json!({"n": 1}))
-    };
-    store
-        .put_records(std::slice::from_ref(&other))
-        .await
-        .unwrap();
-    let expected = |keep: &dyn Fn(&RawRecord) -> bool| -> Vec<RawRecord> {
-        let all = records.iter().chain([&other]);
-        all.filter(|record| keep(record)).cloned().collect()
-    };
-    for limit in [1, 4, 1000] {
-        let base = RawRecordQuery { limit, ..query() };
-        assert_eq!(all(&*store, &base).await, expected(&|_| true));
-        let by_connection = RawRecordQuery {
-            connection_id: Some(ConnectionId(7)),
-            ..base.clone()
-        };
-        assert_eq!(all(&*store, &by_connection).await, records);
-        let by_stream = RawRecordQuery {
-            stream: Some("residents".into()),
-            inbound: Some(InboundState::Failed),
-            ..by_connection.clone()
-        };
-        assert_eq!(
-            all(&*store, &by_stream).await,
-            expected(&|r| r.stream == "residents" && r.inbound == InboundState::Failed)
-        );
-        let by_entity = RawRecordQuery {
-            entity_type: Some(entity("Location")),
-            ..base.clone()
-        };
-        assert_eq!(
-            all(&*store, &by_entity).await,
-            expected(&|r| r.entity_type == entity("Location"))
-        );
-        let by_id = RawRecordQuery {
-            source_id: Some("u1".into()),
-            ..base.clone()
-        };
-        assert_eq!(all(&*store, &by_id).await.len(), 2);
-        let nothing = RawRecordQuery {
-            inbound: Some(InboundState::Pending),
-            ..base
-        };
-        assert_eq!(all(&*store, &nothing).await, vec![]);
-    }
-    let bad_cursor = RawRecordQuery {
-        after: Some("no cursor".into()),
-        ..query()
-    };
-    let error = store.records(&bad_cursor).await.unwrap_err();
-    assert_eq!(error.code(), "cursor_invalid");
-}
-
-pub async fn newest_only_looks_past_the_filter(store: Arc<dyn RawStore>) {
-    for index in 0..6 {
-        let old = failed(&record(&format!("u{index}"), json!({"v": "old"})), 0);
-        store.put_records(&[old]).await.unwrap();
-    }
-    // u0 to u3 were corrected since; their old failures are nobody's business any more.
-    for index in 0..4 {
-        let new = RawRecord {
-            sync_date: at(10),
-            ..record(&format!("u{index}"), json!({"v": "new"}))
-        };
-        store.put_records(&[new]).await.unwrap();
-    }
-    for limit in [1, 2, 100] {
-        let still_failed = RawRecordQuery {
-            inbound: Some(InboundState::Failed),
-            newest_only: true,
-            limit,
-            ..query()
-        };
-        let ids: Vec<_> = all(&*store, &still_failed).await;
-        let ids: Vec<_> = ids.iter().map(|record| record.source_id.as_str()).collect();
-        assert_eq!(ids, ["u4", "u5"], "limit {limit}");
-    }
-}
-
 pub async fn marks_reach_the_newest_document(store: Arc<dyn RawStore>) {
     let old = record("u1", json!({"v": 1}));
     let new = RawRecord {
@@ -385,30 +289,6 @@ pub async fn marks_reach_the_newest_document(store: Arc<dyn RawStore>) {
         .await
         .unwrap();
     assert_eq!(all(&*store, &query()).await[2].outbound, expected);
-}
-
-pub async fn records_are_isolated(store: Arc<dyn RawStore>) {
-    let mine = record("u1", json!({"v": 1}));
-    let theirs = RawRecord {
-        organization_id: OrganizationId(2),
-        ..mine.clone()
-    };
-    for record in [&mine, &theirs] {
-        let put = store.put_records(std::slice::from_ref(record)).await;
-        assert_eq!(put.unwrap(), counts(1, 0, 0));
-    }
-    for newest_only in [false, true] {
-        let query = RawRecordQuery {
-            newest_only,
-            ..query()
-        };
-        assert_eq!(all(&*store, &query).await, std::slice::from_ref(&mine));
-        let everyone = RawRecordQuery {
-            organization_id: None,
-            ..query
-        };
-        assert_eq!(all(&*store, &everyone).await.len(), 2);
-    }
 }
 
 pub async fn a_thousand_records_in_one_batch(store: Arc<dyn RawStore>) {
