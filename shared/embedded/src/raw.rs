@@ -159,11 +159,16 @@ mod tests {
 
     use super::*;
 
-    async fn fresh() -> (Arc<dyn RawStore>, tempfile::TempDir) {
+    pub(super) async fn open() -> (SqliteRaw, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("raw.db").display());
         let store = SqliteRaw::connect(&url).await.unwrap();
         store.prepare().await.unwrap();
+        (store, folder)
+    }
+
+    async fn fresh() -> (Arc<dyn RawStore>, tempfile::TempDir) {
+        let (store, folder) = open().await;
         (Arc::new(store), folder)
     }
 

@@ -39,8 +39,15 @@ fn build(query: &RawRecordQuery, limit: usize) -> Result<QueryBuilder<Sqlite>> {
         })?,
         None => 0,
     };
-    let mut sql = QueryBuilder::new("SELECT r.* FROM raw_record AS r WHERE r.id > ");
-    sql.push_bind(after);
+    // The few copies of named records are found by their names. Left to itself, SQLite would look at
+    // all records of the organization instead, to have them in order; `+` keeps it from that.
+    let by_name = query.organization_id.is_some()
+        && query.connection_id.is_some()
+        && query.entity_type.is_some()
+        && !query.source_ids.is_empty();
+    let id = if by_name { "+r.id" } else { "r.id" };
+    let mut sql = QueryBuilder::new("SELECT r.* FROM raw_record AS r WHERE ");
+    sql.push(id).push(" > ").push_bind(after);
     if let Some(organization) = query.organization_id {
         sql.push(" AND r.organization_id = ")
             .push_bind(organization.0);
@@ -75,7 +82,9 @@ fn build(query: &RawRecordQuery, limit: usize) -> Result<QueryBuilder<Sqlite>> {
                   AND (n.seen_order, n.id) > (r.seen_order, r.id))",
         );
     }
-    sql.push(" ORDER BY r.id LIMIT ")
+    sql.push(" ORDER BY ")
+        .push(id)
+        .push(" LIMIT ")
         .push_bind(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1));
     Ok(sql)
 }
@@ -106,4 +115,33 @@ fn read(row: SqliteRow) -> Result<RawRecord> {
         errors: from_json(&text("errors")?, "error log")?,
         expires_at: optional_number("expires_at")?.map(time).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn named_records_are_found_by_name() {
+        let (store, _folder) = super::super::tests::open().await;
+        for (count, newest_only) in [(1, false), (1, true), (500, true)] {
+            let query = RawRecordQuery {
+                organization_id: Some(OrganizationId(1)),
+                connection_id: Some(ConnectionId(7)),
+                entity_type: Some(EntityType::new("Location")),
+                source_ids: (0..count).map(|id| format!("u{id}")).collect(),
+                newest_only,
+                limit: count,
+                ..RawRecordQuery::default()
+            };
+            let mut sql = QueryBuilder::new("EXPLAIN QUERY PLAN ");
+            sql.push(build(&query, count).unwrap().sql().as_str());
+            let plan = sql.build().fetch_all(&store.read).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|step| step.get("detail")).collect();
+            assert!(
+                plan[0].contains("raw_record_newest") && plan[0].contains("source_id=?"),
+                "{plan:?}"
+            );
+        }
+    }
 }
