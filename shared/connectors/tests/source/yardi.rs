@@ -1,11 +1,8 @@
 //! Yardi's manifest against a server that answers with the fixtures.
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use chrono::{TimeZone as _, Utc};
-use common::{Asked, Server, load};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sluice_connectors::{
@@ -13,6 +10,8 @@ use sluice_connectors::{
     source::{Page, SliceRequest, Source},
 };
 use sluice_core::{Error, ErrorClass, Result, run::RunKind};
+
+use crate::server::{Asked, Server, load};
 
 const OPERATIONS: [(&str, &str); 5] = [
     ("properties", "GetPropertyConfigurations"),
