@@ -40,19 +40,8 @@ pub(crate) async fn blockers(pool: &Pool, query: &BlockerQuery) -> Result<Vec<Bl
             push.error_code as "error_code?"
         from most
         join sync_queue q on q.id = most.one
-        join sync_master_data m on m.id = q.master_data_id
-        join connections c on c.id = m.source_connection_id
         left join lateral (
-            select pm.id
-            from json_to_recordset(m.parents) p (entity_type text, source_id text)
-            cross join lateral (
-                select id from sync_master_data pm
-                where pm.source_connection_id = m.source_connection_id
-                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-                limit 1
-            ) pm
-            where most.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
-            limit 1
+            select parent_id as id from blocking_parent(q.master_data_id, q.blocked_on) limit 1
         ) parent on true
         left join sync_queue push on push.kind = 'push' and push.master_data_id = parent.id
             and push.connection_id = q.connection_id
@@ -138,25 +127,14 @@ async fn cycles(connection: &mut PgConnection, page: &[i64]) -> Result<Vec<i64>,
             select chain.start, push.id, chain.hops + 1
             from chain
             cross join lateral (select * from sync_queue q where q.id = chain.id limit 1) q
-            cross join lateral (
-                select * from sync_master_data m where m.id = q.master_data_id limit 1
-            ) m
-            join connections c on c.id = m.source_connection_id
-            cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            cross join lateral (
-                select id from sync_master_data pm
-                where pm.source_connection_id = m.source_connection_id
-                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-                limit 1
-            ) pm
+            cross join lateral blocking_parent(q.master_data_id, q.blocked_on) parent
             cross join lateral (
                 select * from sync_queue push
-                where push.kind = 'push' and push.master_data_id = pm.id
+                where push.kind = 'push' and push.master_data_id = parent.parent_id
                     and push.connection_id = q.connection_id
                 limit 1
             ) push
-            where q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
-                and push.state = 'waiting' and push.blocked_on is not null
+            where push.state = 'waiting' and push.blocked_on is not null
                 and chain.hops < $2 and (chain.hops = 0 or chain.id <> chain.start)
         )
         select distinct start as "start!" from chain where hops > 0 and id = start order by 1"#,
@@ -217,23 +195,13 @@ async fn missing(
 ) -> Result<Vec<MissingParent>, Failure> {
     let rows = sqlx::query!(
         r#"with missing as materialized (
-            select distinct m.organization_id, m.source_connection_id, p.entity_type, p.source_id
+            select distinct parent.organization_id, parent.source_connection_id,
+                parent.entity_type, parent.source_id
             from sync_queue q
-            cross join lateral (
-                select * from sync_master_data m where m.id = q.master_data_id limit 1
-            ) m
-            join connections c on c.id = m.source_connection_id
-            cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            left join lateral (
-                select id from sync_master_data pm
-                where pm.source_connection_id = m.source_connection_id
-                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-                limit 1
-            ) pm on true
-            left join parent_requests r on r.source_connection_id = m.source_connection_id
-                and r.entity_type = p.entity_type and r.source_id = p.source_id
-            where q.id = any($1::bigint[]) and pm.id is null
-                and q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
+            cross join lateral blocking_parent(q.master_data_id, q.blocked_on) parent
+            left join parent_requests r on r.source_connection_id = parent.source_connection_id
+                and r.entity_type = parent.entity_type and r.source_id = parent.source_id
+            where q.id = any($1::bigint[]) and parent.parent_id is null
                 and (r.requested_date is null
                     or r.requested_date < clock_timestamp() - make_interval(secs => $2::float8))
         ), ranked as (

@@ -66,24 +66,13 @@ pub(super) async fn unblock(connection: &mut PgConnection, limit: i64) -> Result
         where id in (
             select q.id
             from sync_queue q
-            cross join lateral (
-                select * from sync_master_data m where m.id = q.master_data_id limit 1
-            ) m
-            join connections c on c.id = m.source_connection_id
-            cross join lateral json_to_recordset(m.parents) p (entity_type text, source_id text)
-            cross join lateral (
-                select id from sync_master_data pm
-                where pm.source_connection_id = m.source_connection_id
-                    and pm.entity_type = p.entity_type and pm.source_id = p.source_id
-                limit 1
-            ) pm
+            cross join lateral blocking_parent(q.master_data_id, q.blocked_on) parent
             cross join lateral (
                 select external_id from links l
-                where l.master_data_id = pm.id and l.connection_id = q.connection_id
+                where l.master_data_id = parent.parent_id and l.connection_id = q.connection_id
                 limit 1
             ) l
             where q.state = 'waiting' and q.blocked_on is not null and l.external_id is not null
-                and q.blocked_on = c.name || '/' || p.entity_type || '/' || p.source_id
             limit $1 for no key update of q skip locked
         )",
         limit,

@@ -1,0 +1,1 @@
+-- PostgreSQL's part makes a function of what several of its statements look up. SQLite has no such functions.
