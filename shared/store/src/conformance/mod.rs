@@ -23,6 +23,7 @@ pub mod task;
 pub mod task_blocked;
 pub mod task_crash;
 pub mod task_day;
+pub mod task_keyed_day;
 pub mod task_order;
 pub mod task_parents;
 pub mod task_request;

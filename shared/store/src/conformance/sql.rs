@@ -103,6 +103,7 @@ macro_rules! sql_suite {
         $crate::task_unsent_suite!($fixture);
         $crate::task_blocked_suite!($fixture);
         $crate::task_day_suite!($fixture);
+        $crate::task_keyed_day_suite!($fixture);
         $crate::run_suite!($fixture);
         $crate::run_pull_suite!($fixture);
         $crate::dead_letter_suite!($fixture);

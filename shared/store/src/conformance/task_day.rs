@@ -28,10 +28,10 @@ const EVENTS: u64 = 250;
 const RECORDS: u64 = 6;
 
 /// The same numbers for the same seed (xorshift64, Marsaglia 2003).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
