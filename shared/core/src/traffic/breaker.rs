@@ -11,6 +11,8 @@
 //! neither, since pauses deal with it.
 
 mod cause;
+mod exchange;
+mod look;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,8 @@ use super::{AHEAD, MILLISECOND, Nanos, SECOND};
 use crate::catalogue::BreakerPolicy;
 
 pub use cause::Cause;
+pub use exchange::{Admission, Ended, Event, ProbeBegin, ProbeEnd, Reason, Report};
+pub use look::Look;
 
 /// The past that counts.
 const MEMORY: Nanos = 30 * SECOND;
@@ -26,117 +30,6 @@ const BUCKET: Nanos = 5 * SECOND;
 const PROBE_MARGIN: Nanos = 10 * SECOND;
 /// Calls let through per [`AHEAD`] after closing: 1, 2, 4, .., 128, then all.
 const RAMP: Nanos = 8;
-
-/// Calls that ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
-    pub answered: u32,
-    pub failed: u32,
-    /// Failures since the last answer.
-    pub in_a_row: u32,
-}
-
-impl Report {
-    pub fn add(&mut self, ended: Ended) {
-        match ended {
-            Ended::Answered => {
-                self.answered += 1;
-                self.in_a_row = 0;
-            }
-            Ended::Failed => {
-                self.failed += 1;
-                self.in_a_row += 1;
-            }
-            Ended::Unknown => {}
-        }
-    }
-
-    /// This one's calls came before the other's.
-    pub fn and_then(self, later: Self) -> Self {
-        Self {
-            answered: self.answered + later.answered,
-            failed: self.failed + later.failed,
-            in_a_row: if later.answered > 0 {
-                later.in_a_row
-            } else {
-                self.in_a_row + later.in_a_row
-            },
-        }
-    }
-
-    pub fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-}
-
-/// How a call ended, as far as the breaker cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Well or refused, the other side works.
-    Answered,
-    /// Nobody there, no answer in time, or an answer of 5xx.
-    Failed,
-    /// Given up by us, or told to slow down.
-    Unknown,
-}
-
-/// A call that is made as a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProbeBegin {
-    pub id: u64,
-    /// How long the breaker has been open.
-    pub open_for: Nanos,
-    /// How long everybody waits when it fails.
-    pub next_wait: Nanos,
-}
-
-/// The end of a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProbeEnd {
-    pub id: u64,
-    pub ended: Ended,
-}
-
-/// What the breaker lets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    All,
-    Some(u32),
-    /// One call, as a probe.
-    Probe,
-    None,
-}
-
-/// What people want to hear of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    Opened {
-        reason: Reason,
-        wait_ms: i64,
-    },
-    /// A probe failed; the next one comes later.
-    StillOpen {
-        wait_ms: i64,
-    },
-    Closed,
-}
-
-/// Why it opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    FailuresInARow,
-    ManyFailed,
-}
-
-impl Reason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FailuresInARow => "failures_in_a_row",
-            Self::ManyFailed => "many_failed",
-        }
-    }
-}
 
 /// The state of one connection's breaker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -188,18 +81,6 @@ struct Probe {
     owner: String,
     /// After this its owner is thought dead.
     until: Nanos,
-}
-
-/// The state as people see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    pub state: &'static str,
-    pub reason: Option<Reason>,
-    /// What the last failed call failed with.
-    pub cause: Option<Cause>,
-    pub open_since: Option<Nanos>,
-    pub next_probe: Option<Nanos>,
-    pub prober: Option<String>,
 }
 
 impl Breaker {
@@ -449,38 +330,6 @@ impl Breaker {
             State::Closed => false,
             State::Open { .. } => true,
             State::Ramp { since, .. } => now < since + RAMP * AHEAD,
-        }
-    }
-
-    pub fn look(&self, now: Nanos) -> Look {
-        let closed = Look {
-            state: "closed",
-            reason: None,
-            cause: None,
-            open_since: None,
-            next_probe: None,
-            prober: None,
-        };
-        match &self.state {
-            State::Open {
-                reason,
-                since,
-                until,
-                probe,
-                ..
-            } => Look {
-                state: if now < *until { "open" } else { "probing" },
-                reason: Some(*reason),
-                cause: self.cause.clone(),
-                open_since: Some(*since),
-                next_probe: Some(*until),
-                prober: probe.as_ref().map(|probe| probe.owner.clone()),
-            },
-            State::Ramp { .. } if self.is_guarded(now) => Look {
-                state: "ramp",
-                ..closed
-            },
-            _ => closed,
         }
     }
 }
