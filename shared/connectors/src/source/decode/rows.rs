@@ -95,11 +95,12 @@ pub(super) fn csv(text: &str, options: &CsvOptions) -> Result<Decoded> {
     Ok(streamed(bodies))
 }
 
-/// How many bytes come out, of which none is kept: what is too large is known before any memory is
-/// taken. `None` beyond the most.
-pub(super) fn measured(packed: impl Read, most: u64) -> io::Result<Option<usize>> {
-    let size = io::copy(&mut packed.take(most + 1), &mut io::sink())?;
-    Ok(usize::try_from(size).ok().filter(|_| size <= most))
+/// All that comes out of a pack, or `None` as soon as it is more than `most`: what a pack says about
+/// its size may be wrong, so what comes out is counted.
+pub(super) fn all_of(pack: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    pack.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 /// The unpacked bytes of a gzip file; others as they are.
@@ -114,17 +115,14 @@ pub(super) fn unpacked(body: &[u8]) -> Result<Option<Vec<u8>>> {
             "the body is packed, and the pack is damaged or cut off",
         )
     };
-    let too_large = || {
+    let bytes = all_of(MultiGzDecoder::new(body), MAX_UNPACKED);
+    let bytes = bytes.map_err(damaged)?.ok_or_else(|| {
         Error::new(
             ErrorClass::TargetError,
             "gzip_too_large",
             format!("the body unpacks to more than {MAX_UNPACKED} bytes"),
         )
-    };
-    let reader = || MultiGzDecoder::new(body);
-    let size = measured(reader(), MAX_UNPACKED).map_err(damaged)?;
-    let mut bytes = Vec::with_capacity(size.ok_or_else(too_large)?);
-    reader().read_to_end(&mut bytes).map_err(damaged)?;
+    })?;
     Ok(Some(bytes))
 }
 
@@ -152,6 +150,11 @@ mod tests {
         cut.truncate(cut.len() - 5);
         assert_eq!(unpacked(&cut).unwrap_err().code(), "gzip_invalid");
         assert_eq!(unpacked(b"plain").unwrap(), None);
+        // Several packs are one body.
+        let packs = [packed(b"hello "), packed(b"hello")].concat();
+        let most = |most| all_of(MultiGzDecoder::new(&*packs), most).unwrap();
+        assert_eq!(most(11).unwrap(), b"hello hello");
+        assert_eq!(most(10), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Archives: each of their files is a body.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 
 use sluice_core::{Error, ErrorClass, Result};
 use zip::{ZipReadOptions, read::Config, unstable::read::ZipIterable};
 
-use super::{Decoded, Decoder};
+use super::{Decoded, Decoder, rows};
 
 /// Bytes that all files together may unpack to: a small archive must not fill the memory.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -31,7 +31,10 @@ pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
         if file.is_dir() {
             continue;
         }
-        let bytes = unpacked(file, left)?;
+        // The checksum is compared at the file's end.
+        let bytes = rows::all_of(file, left).map_err(|_| damaged())?;
+        let bytes = bytes
+            .ok_or_else(|| too_large(&format!("unpacks to more than {MAX_UNPACKED} bytes")))?;
         left = left.saturating_sub(bytes.len() as u64);
         let one = inner.decode(&bytes, None, None)?;
         decoded.bodies.extend(one.bodies);
@@ -40,21 +43,6 @@ pub(super) fn decode(body: &[u8], inner: &Decoder) -> Result<Decoded> {
         }
     }
     Ok(decoded)
-}
-
-/// What the archive says about sizes may be wrong, so what comes out is counted. The checksum is
-/// compared at the file's end.
-fn unpacked(file: impl Read, most: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|_| damaged())?;
-    if bytes.len() as u64 > most {
-        return Err(too_large(&format!(
-            "unpacks to more than {MAX_UNPACKED} bytes"
-        )));
-    }
-    Ok(bytes)
 }
 
 fn damaged() -> Error {
