@@ -6,6 +6,7 @@
 //! time. Taking a slot that is at hand takes a lock for less than a microsecond and no round trip.
 //! While the store is away nobody calls.
 
+mod asking;
 pub(crate) mod local;
 pub mod manage;
 pub mod state;
@@ -20,24 +21,19 @@ use sluice_core::{
     ConnectionId, Error, ErrorClass, Result,
     catalogue::{BreakerPolicy, RateLimit},
     traffic::{
-        Ask, Grant, Leave, Nanos, Share, Take, Traffic,
-        breaker::{Cause, Ended, Event, ProbeBegin},
+        Leave, Nanos, Share, Take,
+        breaker::{Cause, Ended, ProbeBegin},
         pace::Kind,
     },
 };
 use sluice_runtime::metrics as names;
 use sluice_store::FleetStore;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::http::Terms;
 
 /// Name of the document in the store.
 pub const DOCUMENT: &str = "traffic";
-/// A store that takes longer to answer is away.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// When to come back after the store could not be asked.
 const AWAY_WAIT: Duration = Duration::from_secs(5);
 
@@ -355,133 +351,6 @@ impl Inner {
         let mut state = self.state();
         state.share.ended(leave, ended, self.now());
         self.ask_if_due(&mut state);
-    }
-
-    /// Makes sure that the store is asked when the share says so.
-    fn ask_if_due(self: &Arc<Self>, state: &mut State) {
-        let Some(at) = state.share.next_ask(self.now()) else {
-            return;
-        };
-        if !state.asking {
-            state.asking = true;
-            tokio::spawn(Arc::clone(self).ask_while_needed());
-        } else if at <= self.now() {
-            self.work.notify_one();
-        }
-    }
-
-    async fn ask_while_needed(self: Arc<Self>) {
-        loop {
-            let next = {
-                let mut state = self.state();
-                let now = self.now();
-                match state.share.next_ask(now) {
-                    None => {
-                        state.asking = false;
-                        return;
-                    }
-                    Some(at) if at > now => Err(at),
-                    Some(_) => Ok(state.share.ask(now)),
-                }
-            };
-            match next {
-                Ok(ask) => self.ask(ask).await,
-                Err(at) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(self.at(at)) => {}
-                        () = self.work.notified() => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// One exchange with the store.
-    async fn ask(&self, ask: Ask) {
-        let asked = self.now();
-        let blamed = ask.cause.clone();
-        let answer = timeout(STORE_TIMEOUT, self.exchange(&ask)).await;
-        let answer = answer
-            .unwrap_or_else(|_| Err(Error::internal("store_slow", "the store did not answer")));
-        let mut state = self.state();
-        let now = self.now();
-        match answer {
-            Ok((grant, event)) => {
-                state
-                    .share
-                    .granted(asked, now, &grant, rand::random::<f64>());
-                self.tell(&grant, event, blamed.as_ref());
-            }
-            Err(error) => {
-                tracing::warn!(
-                    connection = self.settings.name,
-                    error = error.chain(),
-                    "limits cannot be asked for"
-                );
-                state.share.failed(now, ask);
-            }
-        }
-        for line in state.lines.values() {
-            line.news.notify_waiters();
-        }
-    }
-
-    async fn exchange(&self, ask: &Ask) -> Result<(Grant, Option<Event>)> {
-        let LimiterSettings {
-            fleet,
-            connection,
-            limits,
-            breaker,
-            ..
-        } = &self.settings;
-        let mut answer = None;
-        fleet
-            .change(*connection, DOCUMENT, &mut |document, clock| {
-                let before: Option<Traffic> =
-                    document.and_then(|document| serde_json::from_value(document).ok());
-                let mut traffic = before.clone().unwrap_or_else(|| Traffic::new(limits));
-                answer = Some(traffic.serve(clock, ask, breaker));
-                if before.as_ref() == Some(&traffic) {
-                    return Ok(None);
-                }
-                manage::written(&traffic).map(Some)
-            })
-            .await?;
-        answer.ok_or_else(|| Error::internal("store_silent", "the store asked nothing"))
-    }
-
-    fn tell(&self, grant: &Grant, event: Option<Event>, cause: Option<&Cause>) {
-        let connection = &self.settings.name;
-        let (code, cause) = cause.map_or(("unknown", ""), |cause| (&*cause.code, &*cause.message));
-        match event {
-            Some(Event::Opened { reason, wait_ms }) => {
-                tracing::warn!(
-                    connection,
-                    reason = reason.as_str(),
-                    code,
-                    cause,
-                    wait_ms,
-                    "breaker opened"
-                );
-            }
-            Some(Event::StillOpen { wait_ms }) => {
-                tracing::warn!(
-                    connection,
-                    code,
-                    cause,
-                    wait_ms,
-                    "breaker stays open: the probe failed"
-                );
-            }
-            Some(Event::Closed) => tracing::warn!(connection, "breaker closed"),
-            None => {}
-        }
-        let state = match (grant.open_until > 0, grant.guarded) {
-            (true, _) => 2.0,
-            (false, true) => 1.0,
-            (false, false) => 0.0,
-        };
-        metrics::gauge!(names::BREAKER_STATE, "target" => connection.clone()).set(state);
     }
 }
 
