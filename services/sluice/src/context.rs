@@ -16,7 +16,7 @@ use sluice_store::Backends;
 
 use crate::{backends, cli::Cli};
 
-/// Everything opened and registered.
+/// Everything opened.
 pub struct Context {
     pub settings: Settings,
     pub backends: Backends,
@@ -26,14 +26,45 @@ pub struct Context {
     pub fleet: Fleet,
 }
 
+/// Where the catalogue of a process comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Catalogued {
+    /// As the last process registered it.
+    AsRegistered,
+    /// Its own configuration, registered.
+    Registered,
+}
+
 impl Context {
-    /// Loads settings, opens the stores, applies migrations where that is allowed, and registers
-    /// what is configured.
+    /// For a command that looks or settles: loads settings, opens the stores, applies migrations
+    /// where that is allowed, and takes what is registered. What the file says of organizations,
+    /// connections and flows is in force once a service has started with it, not before.
     pub async fn open(cli: &Cli) -> Result<Self> {
-        Self::with(Settings::load(cli.config.as_deref())?).await
+        Self::with(
+            Settings::load(cli.config.as_deref())?,
+            Catalogued::AsRegistered,
+        )
+        .await
     }
 
-    pub async fn with(settings: Settings) -> Result<Self> {
+    /// For a command that starts work: registers what is configured, so that it may name what is
+    /// new. Limits stay as they are.
+    pub async fn registering(cli: &Cli) -> Result<Self> {
+        Self::with(
+            Settings::load(cli.config.as_deref())?,
+            Catalogued::Registered,
+        )
+        .await
+    }
+
+    /// For the services: registers what is configured and puts its limits in force for all.
+    pub async fn serving(settings: Settings) -> Result<Self> {
+        let context = Self::with(settings, Catalogued::Registered).await?;
+        manage::configure(&*context.backends.fleet, &context.catalogue).await?;
+        Ok(context)
+    }
+
+    async fn with(settings: Settings, catalogued: Catalogued) -> Result<Self> {
         let library = Arc::new(Library::new(settings.connectors.dir.as_deref())?);
         let spec = settings.catalogue()?;
         let backends = backends::open(&settings.store).await?;
@@ -41,8 +72,10 @@ impl Context {
             backends.master.migrate().await?;
         }
         backends.raw.prepare().await?;
-        let catalogue = Arc::new(backends.master.register(&spec).await?);
-        manage::configure(&*backends.fleet, &catalogue).await?;
+        let catalogue = match catalogued {
+            Catalogued::AsRegistered => backends.master.catalogue().await?,
+            Catalogued::Registered => backends.master.register(&spec).await?,
+        };
         let keys = settings.store.credential_keys.clone();
         let fleet = Fleet {
             limits: backends.fleet.clone(),
@@ -51,7 +84,7 @@ impl Context {
         Ok(Self {
             settings,
             backends,
-            catalogue,
+            catalogue: Arc::new(catalogue),
             connectors: library,
             fleet,
         })
@@ -79,7 +112,7 @@ impl Context {
                     "connection_unknown",
                     format!("there is no connection `{name}`"),
                 )
-                .hint(format!("configured: {}", known.join(", ")))
+                .hint(known_are(&known))
             })
     }
 }
@@ -91,7 +124,7 @@ fn organization(catalogue: &Catalogue, wanted: Option<&str>) -> Result<Organizat
             .iter()
             .map(|(_, spec)| spec.slug.as_str())
             .collect();
-        format!("configured: {}", slugs.join(", "))
+        known_are(&slugs)
     };
     match (wanted, catalogue.organizations.as_slice()) {
         (Some(slug), _) => catalogue.organization(slug).ok_or_else(|| {
@@ -104,14 +137,22 @@ fn organization(catalogue: &Catalogue, wanted: Option<&str>) -> Result<Organizat
         }),
         (None, [(id, _)]) => Ok(*id),
         (None, []) => Err(
-            Error::config("organization_missing", "no organization is configured").hint(
-                "add an [[organizations]] table to sluice.toml; docs/configuration.md shows one",
+            Error::config("organization_missing", "no organization is known").hint(
+                "sluice.toml names them in [[organizations]], as docs/configuration.md shows; \
+                they are known once a service has started with it (`sluice up`)",
             ),
         ),
         (None, _) => Err(Error::config(
             "organization_needed",
-            "more than one organization is configured",
+            "there is more than one organization",
         )
         .hint(format!("name one with --organization; {}", known()))),
     }
+}
+
+fn known_are(names: &[&str]) -> String {
+    format!(
+        "known are: {}; what is new in the configuration is known once a service has started with it",
+        names.join(", ")
+    )
 }

@@ -52,7 +52,7 @@ pub async fn run(cli: &Cli, role: Role) -> Result<Exit> {
     let guard = telemetry(&settings, role.name())?;
     failpoint::arm()?;
     let shutdown = Shutdown::on_signals(settings.services.grace)?;
-    let context = Context::with(settings).await?;
+    let context = Context::serving(settings).await?;
     let listener = listen(&context.settings).await?;
     let services = spawn(&context, role, &shutdown, Some(listener)).await?;
     let outcome = services.join().await;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub async fn run(cli: &Cli, args: &IngestArgs) -> Result<Exit> {
-    let context = Context::open(cli).await?;
+    let context = Context::registering(cli).await?;
     let _telemetry = roles::telemetry(&context.settings, "ingest")?;
     let organization = context.organization(cli)?;
     let connection = context.connection(organization, &args.connection)?;

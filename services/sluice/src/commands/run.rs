@@ -22,7 +22,10 @@ use crate::{
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 pub async fn run(cli: &Cli, command: &RunCommand) -> Result<Exit> {
-    let context = Context::open(cli).await?;
+    let context = match command {
+        RunCommand::Start(_) => Context::registering(cli).await?,
+        _ => Context::open(cli).await?,
+    };
     let organization = context.organization(cli)?;
     let tasks = &context.backends.tasks;
     match command {

@@ -28,7 +28,7 @@ use crate::{
 pub async fn run(args: &DemoArgs) -> Result<Exit> {
     let started = Instant::now();
     let stage = setup::Stage::start(args).await?;
-    let context = Context::with(stage.settings()?).await?;
+    let context = Context::serving(stage.settings()?).await?;
     let telemetry = roles::telemetry(&context.settings, "demo")?;
     let shutdown = Shutdown::manual();
     let services = roles::spawn(&context, Role::All, &shutdown, None).await?;
