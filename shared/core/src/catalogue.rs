@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{ConnectionId, EntityType, OrganizationId, Priority, retry::RetryPolicy};
 
+pub(crate) use limit::MAX_SECONDS;
 pub use limit::{RateLimit, limit_problems};
 
 /// A tenant as configured.

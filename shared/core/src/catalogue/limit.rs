@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::traffic::pace::MAX_LIMITS;
 
 /// Longest window of a limit: 31 days.
-const MAX_SECONDS: u32 = 31 * 24 * 3_600;
+pub(crate) const MAX_SECONDS: u32 = 31 * 24 * 3_600;
 /// Paths of one limit, and bytes of each.
 const MAX_PATHS: usize = 16;
 const MAX_PATH: usize = 200;

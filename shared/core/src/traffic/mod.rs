@@ -146,6 +146,9 @@ impl Traffic {
             self.breaker.restart(now, policy);
         }
         self.server = clock.server;
+        self.pace.count_past(now);
+        let ended = u64::from(ask.report.answered) + u64::from(ask.report.failed);
+        self.pace.ended(now, ended);
         if ask.pause > 0 {
             self.pace.pause_until(now.saturating_add(ask.pause));
         }

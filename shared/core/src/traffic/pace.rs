@@ -26,21 +26,35 @@
 //! So slots are also kept `(W + D) / L` apart, except that a time in which nobody called can be made
 //! up for, by as much as a slot may be late.
 //!
-//! That evenness is what is known of calls when the store has lost the last changes or got another
-//! clock, and for limits with a new window: then the past is taken to have been as full as it allows.
+//! When the store has lost the last changes or got another clock, that evenness is what is known of
+//! calls: the past is taken to have been as full as it allows, or as it is written down where that
+//! is more.
+//!
+//! A limit that was not there before begins with what is known of calls then, however long its window
+//! is. A limit on all calls, or on the same paths, knows those of its own window exactly; all calls of
+//! 31 days are counted in `past`, less closely. So of a window that reaches back before the change no
+//! call is left out that was counted, and the first one waits for those at most. To take an unknown past
+//! to have been full would be safe to the letter, and would stop a quiet connection that gets a limit by
+//! the day for a day. What is not known is therefore taken to have been full for a minute only:
+//!
+//! - calls that no limit counted, which processes tell when they have ended, or never when they die;
+//! - calls of which nobody knows the paths: a limit on new paths counts all calls of so long;
+//! - calls before the shared state began to count, or around a loss of its last changes.
+//!
+//! So windows of up to a minute hold what they promise across any change; longer ones do if all calls
+//! were counted.
 //!
 //! Every limit of a connection is asked in one step, so that a call never uses up a slot of one
 //! limit while it waits for another; this is why the usual one-quota crates do not fit.
 
 mod gate;
+mod held;
 mod history;
+mod past;
 
 use serde::{Deserialize, Serialize};
 
-use self::{
-    gate::{Gate, gates},
-    history::{History, up},
-};
+use self::{gate::gates, held::Held, history::up, past::Past};
 use super::{FORGOTTEN, LATE, Nanos};
 use crate::{catalogue::RateLimit, retry::MAX_RETRY_AFTER};
 
@@ -84,43 +98,6 @@ pub struct Told {
     pub used: Option<Nanos>,
 }
 
-/// What is known of one gate's calls.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Held {
-    history: History,
-    /// Before this no slot begins, for evenness.
-    next: Nanos,
-    /// The last slot handed out.
-    last: Nanos,
-    /// Until when calls may have been denser than the gate's step, and how far apart they were
-    /// then at least (0: nobody knows).
-    denser: (Nanos, Nanos),
-}
-
-impl Held {
-    /// How far apart calls were at least in the `span` before `now`.
-    fn apart(&self, gate: &Gate<'_>, now: Nanos, span: Nanos) -> Nanos {
-        let (until, apart) = self.denser;
-        if until > now.saturating_sub(span) {
-            apart.min(gate.step)
-        } else {
-            gate.step
-        }
-    }
-
-    /// The gate has another step now.
-    fn changed(&self, before: &Gate<'_>, gate: &Gate<'_>, now: Nanos) -> Self {
-        let mut held = self.clone();
-        if gate.step < before.step {
-            held.next = held.next.min(held.last + gate.step);
-        } else if gate.step > before.step {
-            held.denser = (now + FORGOTTEN, self.apart(before, now, gate.span));
-        }
-        held
-    }
-}
-
 /// The pace of one connection's calls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -132,6 +109,8 @@ pub struct Pace {
     /// The limits last taken over from the configuration.
     configured: Vec<RateLimit>,
     gates: Vec<Held>,
+    /// All calls of the past, for limits to come.
+    past: Past,
     /// The last moment at which a call so far can have been made, of any kind.
     last: Nanos,
     paused_until: Nanos,
@@ -144,6 +123,7 @@ impl Pace {
             limits: limits.to_vec(),
             configured: limits.to_vec(),
             gates: gates(limits).map(|_| Held::default()).collect(),
+            past: Past::since(0),
             ..Self::default()
         }
     }
@@ -174,6 +154,37 @@ impl Pace {
     /// Nothing was limited until then.
     pub(super) fn freed(&mut self, until: Nanos) {
         self.last = self.last.max(until);
+        self.past.unknown_until(until);
+    }
+
+    /// Whether every call takes a slot.
+    fn counts_all(&self) -> bool {
+        gates(&self.limits).any(|gate| gate.counts_all())
+    }
+
+    /// So many calls have ended; those that took slots are counted already.
+    pub(super) fn ended(&mut self, now: Nanos, calls: u64) {
+        if !self.counts_all() {
+            self.past.add(now, calls, now);
+        }
+    }
+
+    /// Begins to count all calls where a version before this one did not.
+    pub(super) fn count_past(&mut self, now: Nanos) {
+        if self.past.is_there() {
+            return;
+        }
+        let all = gates(&self.limits)
+            .zip(&self.gates)
+            .filter(|(gate, _)| gate.counts_all());
+        let longest = all.max_by_key(|(gate, _)| gate.span);
+        self.past = Past::since(now - longest.as_ref().map_or(0, |(gate, _)| gate.span));
+        for (at, calls) in longest
+            .into_iter()
+            .flat_map(|(_, held)| held.history.iter())
+        {
+            self.past.add(at, calls, now);
+        }
     }
 
     /// How late a slot of this kind may be used.
@@ -198,6 +209,7 @@ impl Pace {
     /// Takes slots that begin within the next `ahead`, at most `count`.
     pub(super) fn take(&mut self, now: Nanos, kind: Kind, count: u32, ahead: Nanos) -> Vec<Nanos> {
         let late = self.late(kind);
+        let counts_all = self.counts_all();
         let mut passed: Vec<_> = gates(&self.limits)
             .zip(&mut self.gates)
             .enumerate()
@@ -219,6 +231,13 @@ impl Pace {
             }
             taken.push(at);
             self.last = self.last.max(at + late);
+            // It may be told as made so much later.
+            let latest = at + 2 * late;
+            if counts_all {
+                self.past.add(latest, 1, now);
+            } else {
+                self.past.unknown_until(latest);
+            }
             for (gate, held, room) in &mut passed {
                 held.history.add(up(at + late, gate.grain), 1);
                 held.next = held.next.max(at - gate.late) + gate.step;
@@ -234,6 +253,9 @@ impl Pace {
 
     /// Hears what became of a slot of this revision.
     pub(super) fn hear(&mut self, now: Nanos, told: Told) {
+        if told.used.is_none() && self.counts_all() {
+            self.past.remove(told.counted + self.late(told.kind));
+        }
         for (index, (gate, held)) in gates(&self.limits).zip(&mut self.gates).enumerate() {
             let counted = up(told.counted, gate.grain);
             // What is older is forgotten, and may not be mistaken for something else.
@@ -270,42 +292,21 @@ impl Pace {
     }
 
     /// Changes the limits at once. No window with a call after the change holds more than the new
-    /// limits allow, calls before the change included. Of a limit whose window (or paths) is new,
-    /// earlier calls may only be known to have kept the old pace, so the first one may have to wait.
+    /// limits allow, calls before the change included as far as they are known.
     pub fn set_limits(&mut self, limits: &[RateLimit], now: Nanos) {
+        self.count_past(now);
         let old: Vec<_> = gates(&self.limits).zip(&self.gates).collect();
         let held = gates(limits)
             .map(
                 |gate| match old.iter().find(|(other, _)| other.is_like(&gate)) {
                     Some((before, held)) => held.changed(before, &gate, now),
-                    None => self.new_gate(&gate, &old, now),
+                    None => Held::begun(&gate, &old, &self.past, self.last, now),
                 },
             )
             .collect();
         self.gates = held;
         self.limits = limits.to_vec();
         self.revision += 1;
-    }
-
-    /// A gate that was not there: what it would have counted is known from one that counted all
-    /// calls, or bounded by the pace of one.
-    fn new_gate(&self, gate: &Gate<'_>, old: &[(Gate<'_>, &Held)], now: Nanos) -> Held {
-        let all = old.iter().filter(|(other, _)| other.counts_all());
-        let slowest = all
-            .clone()
-            .map(|(other, held)| (held.apart(other, now, gate.span), other.loose()))
-            .max();
-        let (apart, loose) = slowest.unwrap_or_default();
-        let known = all.clone().find(|(other, _)| other.span >= gate.span);
-        Held {
-            history: known.map_or_else(
-                || History::assumed(self.last, apart, loose, gate.span),
-                |(_, held)| held.history.clone(),
-            ),
-            next: self.last + gate.step,
-            last: self.last,
-            denser: (now + FORGOTTEN, apart),
-        }
     }
 
     /// The store is another one, or its clock jumped, or another version wrote the state: what was
@@ -317,15 +318,10 @@ impl Pace {
         let count = gates(&self.limits).count();
         self.gates.resize_with(count, Held::default);
         for (held, gate) in self.gates.iter_mut().zip(gates(&self.limits)) {
-            let apart = held.apart(&gate, before, gate.span);
-            *held = Held {
-                history: History::assumed(quiet, apart, gate.loose(), gate.span),
-                // As much later as makes up for calls that were less even than their step.
-                next: quiet + gate.loose() + gate.step,
-                last: quiet,
-                denser: (quiet, apart),
-            };
+            *held = held.restarted(&gate, before, quiet);
         }
+        self.past.end(quiet, now);
+        self.past.unknown_until(quiet);
         self.last = quiet;
         self.revision += 1;
         let longest = Nanos::try_from(MAX_RETRY_AFTER.as_nanos()).unwrap_or(Nanos::MAX / 2);

@@ -1,6 +1,6 @@
 //! The calls of the past that one limit counts, and until when each was made at the latest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,8 @@ use super::Nanos;
 const MICROSECOND: Nanos = 1_000;
 /// Steps in which an assumed past is written down.
 const STEPS: Nanos = 250;
-/// Calls of which nobody knows how many there were.
-pub(super) const UNKNOWN: u64 = u32::MAX as u64;
+/// Calls of which nobody can tell how many there were.
+const UNKNOWN: u64 = u32::MAX as u64;
 
 /// Calls by the latest time at which they were made. A call enters with the last moment its slot
 /// may be used, and moves when the true one is told, or that it may have arrived late.
@@ -53,6 +53,46 @@ impl History {
         }
     }
 
+    /// How many there are.
+    pub(super) fn calls(&self) -> u64 {
+        self.0
+            .values()
+            .fold(0, |all, calls| all.saturating_add(*calls))
+    }
+
+    /// The calls up to then; later ones have wrong times.
+    pub(super) fn until(&self, until: Nanos) -> Self {
+        let calls = self.0.range(..=until);
+        Self(calls.map(|(at, calls)| (*at, *calls)).collect())
+    }
+
+    /// Since any time as many calls as the one of both that has more of them since then.
+    pub(super) fn fuller(&self, other: &Self) -> Self {
+        let times: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let calls = |history: &Self, at| history.0.get(at).copied().unwrap_or_default();
+        let mut fuller = Self::default();
+        let (mut of_one, mut of_other, mut written) = (0_u64, 0_u64, 0);
+        for at in times.into_iter().rev() {
+            of_one = of_one.saturating_add(calls(self, at));
+            of_other = of_other.saturating_add(calls(other, at));
+            let since = of_one.max(of_other);
+            fuller.add(*at, since - written);
+            written = since;
+        }
+        fuller
+    }
+
+    /// The same calls, made so much sooner.
+    pub(super) fn sooner(&self, by: Nanos) -> Self {
+        let calls = self.0.iter().map(|(at, calls)| (at - by, *calls));
+        Self(calls.collect())
+    }
+
+    /// Each time and its calls.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Nanos, u64)> {
+        self.0.iter().map(|(at, calls)| (*at, *calls))
+    }
+
     /// From when on a call may follow so that fewer than `calls` earlier ones are within the `span`
     /// before it.
     pub(super) fn room(&self, calls: u64, span: Nanos) -> Room {
@@ -73,13 +113,10 @@ impl History {
     }
 
     /// What the `span` before `end` may have held at most when calls were `apart`, but up to `loose`
-    /// ahead of that. `apart` of 0 means that nothing is known.
+    /// ahead of that.
     pub(super) fn assumed(end: Nanos, apart: Nanos, loose: Nanos, span: Nanos) -> Self {
         let mut history = Self::default();
-        if apart <= 0 {
-            history.add(up(end, MICROSECOND), UNKNOWN);
-            return history;
-        }
+        let apart = apart.max(1);
         let calls = span / apart + 1;
         let together = calls / STEPS + 1;
         let mut written = 0;
@@ -191,6 +228,16 @@ mod tests {
             let held: u64 = history.0.range(end - back..).map(|(_, calls)| calls).sum();
             prop_assert!(held >= ((back + loose) / apart + 1).unsigned_abs());
         }
+    }
+
+    #[test]
+    fn the_fuller_of_two_holds_what_either_does() {
+        let history = |calls: [(Nanos, u64); 2]| History(BTreeMap::from(calls));
+        let one = history([(10, 5), (30, 1)]);
+        let other = history([(20, 3), (30, 2)]);
+        let fuller = History(BTreeMap::from([(10, 1), (20, 3), (30, 2)]));
+        assert_eq!(one.fuller(&other), fuller);
+        assert_eq!(other.fuller(&one), fuller);
     }
 
     #[test]

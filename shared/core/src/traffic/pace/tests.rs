@@ -1,3 +1,5 @@
+mod changes;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -60,6 +62,17 @@ fn run(pace: &mut Pace, from: Nanos, end: Nanos, kind: Kind) -> Vec<Nanos> {
         }
     }
     slots
+}
+
+/// Asks again and again until there is a slot.
+fn next_slot(pace: &mut Pace, from: Nanos, kind: Kind) -> Nanos {
+    let mut now = from;
+    loop {
+        if let [slot] = pace.take(now, kind, 1, 0)[..] {
+            return slot;
+        }
+        now = pace.next_at(now, kind);
+    }
 }
 
 fn start() -> Nanos {

@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) server: i64,
     pub(super) processes: Vec<Process>,
     pub(super) limits: Vec<RateLimit>,
+    /// Of the shortest window there ever is.
+    slack: Nanos,
     pub(super) policy: BreakerPolicy,
     /// One way to the store, usually.
     pub(super) trip: Nanos,
@@ -83,6 +85,7 @@ impl World {
             server: 1,
             processes: Vec::new(),
             changes: vec![(0, limits.clone())],
+            slack: limits.iter().map(slack).min().unwrap_or(SECOND),
             limits,
             policy: BreakerPolicy::default(),
             trip: 3 * MILLISECOND,
@@ -242,10 +245,8 @@ impl World {
         self.plan(lasts, Happening::Ended(index, leave, failed));
     }
 
-    /// The slack of the shortest window.
     pub(super) fn slack(&self) -> Nanos {
-        let slacks = self.limits.iter().map(slack);
-        slacks.min().unwrap_or(SECOND)
+        self.slack
     }
 
     fn serve(&mut self, index: usize, plan: Plan) {

@@ -5,7 +5,10 @@ use std::cmp::Reverse;
 use rand::{RngExt, rngs::StdRng};
 
 use super::World;
-use crate::traffic::{Leave, MILLISECOND, Nanos, SECOND, breaker::Ended};
+use crate::{
+    catalogue::RateLimit,
+    traffic::{Leave, MILLISECOND, Nanos, SECOND, breaker::Ended},
+};
 
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,9 +144,7 @@ impl World {
                 }
             }
             Happening::ChangeLimit => {
-                let calls = self.rng.random_range(1..=2 * self.limits[0].calls.max(2));
-                let mut limits = self.limits.clone();
-                limits[0].calls = calls;
+                let limits = self.other_limits();
                 let clock = self.clock();
                 if let Some(traffic) = &mut self.traffic {
                     traffic.pace.set_limits(&limits, clock.now);
@@ -169,5 +170,23 @@ impl World {
                 self.store_offset += self.rng.random_range(-2 * SECOND..2 * SECOND);
             }
         }
+    }
+    /// Other numbers, one more window, or another one instead of all.
+    fn other_limits(&mut self) -> Vec<RateLimit> {
+        let calls = self.rng.random_range(1..=2 * self.limits[0].calls.max(2));
+        let mut limits = self.limits.clone();
+        limits[0].calls = calls;
+        let shortest = self.limits.iter().map(|limit| limit.per_seconds).min();
+        let longer = RateLimit::new(
+            self.rng.random_range(1..120),
+            self.rng.random_range(shortest.unwrap_or(1)..=90),
+        );
+        match self.rng.random_range(0..4) {
+            0 => limits.truncate(1),
+            1 => limits.push(longer),
+            2 => limits = vec![longer],
+            _ => return limits,
+        }
+        limits
     }
 }
