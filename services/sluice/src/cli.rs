@@ -24,8 +24,9 @@ pub struct Cli {
     // which is another file.
     #[arg(long, short, global = true)]
     pub config: Option<PathBuf>,
-    /// Organization to work in; needed when more than one is configured
-    #[arg(long, short = 'o', global = true, env = "SLUICE_ORGANIZATION")]
+    /// Organization to work in; needed when there is more than one [env: SLUICE_ORGANIZATION]
+    // Read in `main`, too: usage errors would show what clap reads from a variable as required.
+    #[arg(long, short = 'o', global = true)]
     pub organization: Option<String>,
     /// How to print results
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]

@@ -21,8 +21,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     let mut cli = Cli::parse();
-    let file = std::env::var_os("SLUICE_CONFIG").filter(|file| !file.is_empty());
-    cli.config = cli.config.or(file.map(Into::into));
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    cli.config = cli.config.or_else(|| set("SLUICE_CONFIG").map(Into::into));
+    let organization =
+        || set("SLUICE_ORGANIZATION").map(|slug| slug.to_string_lossy().into_owned());
+    cli.organization = cli.organization.or_else(organization);
     exit::code(run(&cli))
 }
 

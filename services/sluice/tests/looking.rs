@@ -124,6 +124,25 @@ fn looking_with_an_edited_file_changes_nothing() {
     assert_eq!(limits(&first), (json!(90), json!(false)));
 }
 
+/// A variable stands for an option that nobody has to give.
+#[test]
+fn the_organization_may_be_named_by_a_variable() {
+    let with = |slug: &str, arguments: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = sluice(Path::new("/dev/null"), arguments);
+        command.env("SLUICE_STORE__DATA_DIR", folder.path());
+        let output = command.env("SLUICE_ORGANIZATION", slug).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), told)
+    };
+    let (status, told) = with("nobody", &["queue"]);
+    assert_eq!(status, Some(3), "{told}");
+    assert!(told.contains("`nobody`"), "{told}");
+    let (status, told) = with("nobody", &["run", "start"]);
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("Usage: sluice run start <FLOW>"), "{told}");
+}
+
 /// Where nothing has started yet, somebody who looks is told so.
 #[test]
 fn who_looks_too_early_is_told_what_to_start() {

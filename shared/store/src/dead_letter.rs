@@ -136,28 +136,51 @@ pub struct Mirrored {
 }
 
 /// Selects dead letters; conditions are combined with "and". Ordered by id, newest first.
+///
+/// Serialized, it is what a person asked for, in the words of the API.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadLetterFilter {
+    #[serde(skip)]
     pub organization_id: OrganizationId,
     /// Only these ids; empty means any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<i64>,
+    #[serde(skip)]
     pub connection_id: Option<ConnectionId>,
+    /// The connection's name, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_type: Option<EntityType>,
     /// Our reference, such as `yardi:51877`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<ErrorClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// `None` means any state for looking, and `Open` for replay and discard.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<DeadLetterState>,
     /// Last failure before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Timestamp>,
     /// Last failure at or after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// Continue below this id.
+    #[serde(skip)]
     pub after: Option<i64>,
-    /// At most this many; 1 to 1,000 for looking, any number for replay and discard.
+    /// At most this many; 1 to 1,000 for looking, any number for replay and discard, where
+    /// `u32::MAX` means all.
+    #[serde(skip_serializing_if = "is_all")]
     pub limit: u32,
+}
+
+fn is_all(limit: &u32) -> bool {
+    *limit == u32::MAX
 }
 
 impl DeadLetterFilter {
@@ -167,6 +190,7 @@ impl DeadLetterFilter {
             organization_id,
             ids: Vec::new(),
             connection_id: None,
+            target: None,
             entity_type: None,
             entity_id: None,
             class: None,

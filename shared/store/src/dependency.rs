@@ -35,6 +35,15 @@ pub struct Blocker {
     pub error_code: Option<String>,
 }
 
+/// A record that others wait for, as people say it: `Location 699 of yardi`.
+pub fn in_words(record: &str) -> String {
+    let mut parts = record.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(source), Some(entity), Some(id)) => format!("{entity} {id} of {source}"),
+        _ => record.to_owned(),
+    }
+}
+
 /// Why a record is not at the target yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,5 +154,17 @@ pub fn cycle(lease: Lease, now: Timestamp) -> PushSettlement {
         },
         next: PushNext::Dead,
         request: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blocking_record_is_said_in_words() {
+        assert_eq!(in_words("yardi/Location/699"), "Location 699 of yardi");
+        assert_eq!(in_words("yardi/Location/a/b c"), "Location a/b c of yardi");
+        assert_eq!(in_words("699"), "699");
     }
 }

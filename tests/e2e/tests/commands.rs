@@ -225,6 +225,12 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     let shown = ["dlq", "replays", "show", "1", "--output", "json"];
     let (_, shown) = system.command(&shown).await;
     assert_eq!(shown["resolved"], json!(letters.len() - 1), "{shown}");
+    assert_eq!(shown["filter"], json!({}), "{shown}");
+    let closed = ["dlq", "replay", "--id", &first, "--output", "json"];
+    let (status, answer) = system.command(&closed).await;
+    assert_eq!((status, &answer["matched"]), (3, &json!(0)), "{answer}");
+    let (status, answer) = system.command(&discard("tested")).await;
+    assert_eq!((status, &answer["discarded"]), (3, &json!(0)), "{answer}");
     assert_eq!(
         system
             .number("select count(*) from dead_letters where state = 'discarded'")

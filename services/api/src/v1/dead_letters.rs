@@ -74,6 +74,7 @@ impl Filter {
         Ok(DeadLetterFilter {
             ids: self.ids.0.clone(),
             connection_id: target,
+            target: self.target.clone(),
             entity_type: self.entity_type.clone(),
             class: word("class", self.class.as_deref(), ErrorClass::parse)?,
             entity_id: self.entity_id.clone(),

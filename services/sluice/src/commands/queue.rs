@@ -1,7 +1,7 @@
 //! `sluice queue`: what waits, by connection, kind, class and state; and what blocks it.
 
 use sluice_core::Result;
-use sluice_store::dependency::BlockerQuery;
+use sluice_store::dependency::{self, BlockerQuery};
 
 use crate::{
     cli::{Cli, QueueCommand},
@@ -40,7 +40,7 @@ async fn blocked(cli: &Cli, context: &Context, target: Option<&str>, limit: u32)
         |one| {
             vec![
                 one.target.clone(),
-                one.record.clone(),
+                dependency::in_words(&one.record),
                 one.waiting.to_string(),
                 one.since.to_rfc3339(),
                 one.reason.as_str().to_owned(),

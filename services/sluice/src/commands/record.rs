@@ -3,7 +3,8 @@
 use serde_json::json;
 use sluice_core::{EntityType, Result};
 use sluice_store::{
-    master::{MasterQuery, RecordHistory},
+    dependency,
+    master::{MasterQuery, PushStatus, RecordHistory},
     raw::RawRecordQuery,
 };
 
@@ -90,6 +91,15 @@ async fn show(cli: &Cli, context: &Context, entity_type: &str, entity_id: &str) 
     Ok(Exit::Done)
 }
 
+/// What a push waits for, or why it ended as it did.
+fn why(push: &PushStatus) -> String {
+    (push.blocked_on.as_deref())
+        .map(|record| format!("waits for {}", dependency::in_words(record)))
+        .or_else(|| push.error_message.clone())
+        .or_else(|| push.attempts.last()?.reason.clone())
+        .unwrap_or_default()
+}
+
 fn print_story(history: &RecordHistory, raw: usize) {
     let record = &history.record;
     out!(
@@ -142,11 +152,7 @@ fn print_story(history: &RecordHistory, raw: usize) {
                 link.and_then(|link| link.external_id.clone())
                     .unwrap_or_default(),
                 push.attempts.len().to_string(),
-                push.blocked_on
-                    .clone()
-                    .or_else(|| push.error_message.clone())
-                    .or_else(|| push.attempts.last()?.reason.clone())
-                    .unwrap_or_default(),
+                why(push),
             ]
         })
         .collect();
@@ -162,4 +168,32 @@ fn print_story(history: &RecordHistory, raw: usize) {
         ],
         &rows,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::task::TaskState;
+
+    use super::*;
+
+    #[test]
+    fn a_push_says_in_words_what_it_waits_for() {
+        let push = PushStatus {
+            connection: "one".to_owned(),
+            state: TaskState::Waiting,
+            wanted_version: 1,
+            retry_count: 0,
+            next_retry_time: None,
+            blocked_on: Some("yardi/Location/699".to_owned()),
+            error_class: None,
+            error_message: Some("of an earlier attempt".to_owned()),
+            attempts: Vec::new(),
+        };
+        assert_eq!(why(&push), "waits for Location 699 of yardi");
+        let retried = PushStatus {
+            blocked_on: None,
+            ..push
+        };
+        assert_eq!(why(&retried), "of an earlier attempt");
+    }
 }

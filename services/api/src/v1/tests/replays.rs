@@ -16,9 +16,12 @@ async fn replays_are_ordered_watched_and_stopped() {
     let rehearsal = server.post(OPERATOR, "/replays", &rehearsal).await;
     assert_eq!(rehearsal.status, StatusCode::OK, "{}", rehearsal.body);
     assert_eq!(rehearsal.body["replayable"], 3);
-    let order = json!({ "filter": { "ids": [1, 2] }, "rate": 50, "note": "mended" });
+    let filter = json!({ "ids": [1, 2], "target": "one", "class": "validation" });
+    let order = json!({ "filter": filter, "rate": 50, "note": "mended" });
     let started = server.post(OPERATOR, "/replays", &order).await;
     assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.body);
+    // As it was asked for, with names for people.
+    assert_eq!(started.body["filter"], filter);
     assert_eq!(started.headers["location"], "/api/v1/replays/1");
     assert_eq!(
         (&started.body["matched"], &started.body["waiting"]),

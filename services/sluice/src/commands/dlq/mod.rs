@@ -126,9 +126,10 @@ pub async fn run(cli: &Cli, command: &DlqCommand) -> Result<Exit> {
                 .await?;
             match cli.output {
                 OutputFormat::Json => output::json(&json!({ "discarded": discarded }))?,
+                OutputFormat::Table if discarded == 0 => eprintln!("{NOTHING_MATCHES}"),
                 OutputFormat::Table => eprintln!("{discarded} discarded"),
             }
-            Ok(Exit::Done)
+            Ok(found(discarded))
         }
     }
 }
@@ -142,6 +143,7 @@ fn resolve(cli: &Cli, context: &Context, filter: &DlqFilter) -> Result<DeadLette
     Ok(DeadLetterFilter {
         ids: filter.ids.clone(),
         connection_id,
+        target: filter.target.clone(),
         entity_type: filter.entity_type.as_deref().map(EntityType::from),
         entity_id: filter.entity_id.clone(),
         class: filter.class,
@@ -152,6 +154,18 @@ fn resolve(cli: &Cli, context: &Context, filter: &DlqFilter) -> Result<DeadLette
         limit: filter.limit.unwrap_or(u32::MAX),
         ..DeadLetterFilter::all(organization_id)
     })
+}
+
+/// Said instead of counts of nothing.
+const NOTHING_MATCHES: &str =
+    "no open dead letter matches; `sluice dlq list --all` shows closed ones, too";
+
+/// How acting on this many dead letters ends.
+fn found(letters: u64) -> Exit {
+    match letters {
+        0 => Exit::NotFound,
+        _ => Exit::Done,
+    }
 }
 
 /// Acting on a whole filter needs a yes; without a terminal it needs the flag.

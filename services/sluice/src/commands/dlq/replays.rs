@@ -8,7 +8,7 @@ use sluice_orchestrator::replay;
 use sluice_store::replay::{NewReplay, Replay, ReplayDetail, ReplayQuery, ReplayState};
 use sluice_transform::Schemas;
 
-use super::{actor, confirm, resolve};
+use super::{NOTHING_MATCHES, actor, confirm, found, resolve};
 use crate::{
     cli::{Cli, DlqReplayArgs, OutputFormat, ReplayChangeArgs, ReplaysCommand},
     context::Context,
@@ -55,6 +55,7 @@ pub(super) async fn order(cli: &Cli, context: &Context, args: &DlqReplayArgs) ->
     }
     match cli.output {
         OutputFormat::Json => output::json(&detail)?,
+        OutputFormat::Table if detail.replay.matched == 0 => eprintln!("{NOTHING_MATCHES}"),
         OutputFormat::Table if args.wait => show(&detail),
         OutputFormat::Table => eprintln!(
             "replay {id} of {} dead letters; `sluice dlq replays show {id}` tells how far it is",
@@ -63,7 +64,7 @@ pub(super) async fn order(cli: &Cli, context: &Context, args: &DlqReplayArgs) ->
         ),
     }
     Ok(match detail.replay.skipped {
-        0 => Exit::Done,
+        0 => found(detail.replay.matched),
         _ => Exit::Partly,
     })
 }
