@@ -47,13 +47,13 @@ impl<'a> Session<'a> {
         answer
     }
 
-    /// Makes the call and returns the good answer's body; `usable` says whether a body with error
-    /// codes in it still holds something to work with.
+    /// Makes the call and returns the good answer's body; `lacks` says what a body does not hold
+    /// that a good one must, in words for people and without values.
     pub(super) async fn call(
         &self,
         requester: &Requester,
         scope: &Scope<'_>,
-        usable: impl Fn(&Value) -> bool,
+        lacks: impl Fn(&Value) -> Option<String>,
     ) -> Result<Value, Refusal> {
         let request = requester.build(scope).map_err(Refusal::without_answer)?;
         let mut refreshed = false;
@@ -65,7 +65,7 @@ impl<'a> Session<'a> {
                 .await
                 .map_err(Refusal::without_answer)?;
             let answer = self.send(attempt).await.map_err(Refusal::without_answer)?;
-            let refusal = match read(&answer, requester, &usable) {
+            let refusal = match read(&answer, requester, &lacks) {
                 Ok(body) => return Ok(body),
                 Err(refusal) => refusal,
             };
@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
 fn read(
     answer: &Response,
     requester: &Requester,
-    usable: impl Fn(&Value) -> bool,
+    lacks: impl Fn(&Value) -> Option<String>,
 ) -> Result<Value, Refusal> {
     let body: Option<Value> = if answer.body.is_empty() {
         Some(Value::Null)
@@ -104,8 +104,11 @@ fn read(
             .flatten(),
         request_id: answer.header("x-request-id"),
     };
-    let good = body.as_ref().is_some_and(&usable);
-    match judge(&seen, &requester.rules, good) {
+    let lacking = match &body {
+        Some(body) => lacks(body),
+        None => Some("with something that is no JSON".to_owned()),
+    };
+    match judge(&seen, &requester.rules, lacking.as_deref()) {
         Some(refusal) => Err(refusal),
         None => Ok(body.unwrap_or_default()),
     }

@@ -158,9 +158,13 @@ impl Target {
     pub async fn check(&self) -> Result<()> {
         let session = self.session();
         let check = &self.plan.check;
-        let usable = |body: &Value| check.field_path.first(body).is_some();
+        let path = &check.field_path;
+        let lacks = |body: &Value| match path.first(body) {
+            Some(_) => None,
+            None => Some(format!("without anything at {path}")),
+        };
         session
-            .call(&check.requester, &session.scope(), usable)
+            .call(&check.requester, &session.scope(), lacks)
             .await
             .map(|_| ())
             .map_err(|refusal| match refusal.error.class() {

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{outcome::Outcome, select::Path};
+use super::{
+    outcome::Outcome,
+    select::{ListPath, Path},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +112,7 @@ pub(super) struct Lookup {
 pub(super) struct Extractor {
     #[serde(rename = "type")]
     pub(super) _type: Option<ExtractorType>,
-    pub(super) field_path: Path,
+    pub(super) field_path: ListPath,
 }
 
 #[derive(Debug, Clone, Deserialize)]

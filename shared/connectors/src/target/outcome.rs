@@ -111,18 +111,24 @@ pub(super) struct Answer<'a> {
     pub(super) request_id: Option<&'a str>,
 }
 
-/// `None` for a good answer. An answer with a good status is bad when it carries error codes and
-/// `usable` is false: then nothing in it can be used.
-pub(super) fn judge(answer: &Answer<'_>, rules: &ErrorRules, usable: bool) -> Option<Refusal> {
+/// `None` for a good answer. One with a good status is bad when it lacks what it should hold: then
+/// nothing in it can be used.
+pub(super) fn judge(
+    answer: &Answer<'_>,
+    rules: &ErrorRules,
+    lacking: Option<&str>,
+) -> Option<Refusal> {
     let good_status = (200..300).contains(&answer.status);
     let texts = |path: &Option<Path>| match (path, answer.body) {
         (Some(path), Some(body)) => path.texts(body),
         _ => Vec::new(),
     };
     let (codes, fields) = (texts(&rules.code_path), texts(&rules.field_path));
-    if good_status && usable {
+    let lacking = lacking.filter(|_| good_status);
+    if good_status && lacking.is_none() {
         return None;
     }
+    let lacking = lacking.map(|lacking| format!(" {lacking}"));
     let filter = rules
         .filters
         .iter()
@@ -138,7 +144,7 @@ pub(super) fn judge(answer: &Answer<'_>, rules: &ErrorRules, usable: bool) -> Op
         });
     let mut error = describe(
         outcome,
-        &format!("answered {}", answer.status),
+        &format!("answered {}{}", answer.status, lacking.unwrap_or_default()),
         &codes,
         &fields,
     )
@@ -310,10 +316,10 @@ mod tests {
             (502, json!(null), Outcome::Class(ErrorClass::TargetError)),
             (302, json!(null), Outcome::Class(ErrorClass::Config)),
         ] {
-            let refusal = judge(&answer(status, Some(&body)), &rules, true).unwrap();
+            let refusal = judge(&answer(status, Some(&body)), &rules, None).unwrap();
             assert_eq!(refusal.outcome, outcome, "{status}");
         }
-        assert!(judge(&answer(201, None), &rules, true).is_none());
+        assert!(judge(&answer(201, None), &rules, None).is_none());
     }
 
     /// C4: what the other side says about a person stays out of the error.
@@ -323,7 +329,7 @@ mod tests {
                           "fields": ["email", "Dana Poe"]});
         let rules =
             rules(json!({"error_code_path": ["codes", "*"], "error_field_path": ["fields", "*"]}));
-        let refusal = judge(&answer(422, Some(&body)), &rules, true).unwrap();
+        let refusal = judge(&answer(422, Some(&body)), &rules, None).unwrap();
         assert_eq!(
             refusal.error.message(),
             "the target answered 422: BAD_INPUT on email"

@@ -8,7 +8,7 @@ use super::{
     PushOperation,
     model::{ContentLimit, ResultSelector},
     requester::Requester,
-    select::Path,
+    select::{ListPath, Path},
     template::{JsonTemplate, Scope},
 };
 
@@ -64,7 +64,7 @@ pub(super) struct BatchWrite {
 pub(super) struct Lookup {
     pub(super) batch_size: usize,
     pub(super) requester: Requester,
-    pub(super) records: Path,
+    pub(super) records: ListPath,
     pub(super) reference_path: Path,
     pub(super) id_path: Path,
 }

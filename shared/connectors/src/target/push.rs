@@ -11,7 +11,7 @@ use super::{
     outcome::{Outcome, Refusal},
     plan::{BatchWrite, EntityPlan, RecordWrite, Write},
     requester::unfilled,
-    results::{has_results, in_order},
+    results::{in_order, lacks},
     template::{Scope, scalar_text},
 };
 
@@ -152,11 +152,14 @@ async fn record(
     let id_of = |body: &Value| write.id_path.as_ref()?.first(body).and_then(scalar_text);
     // An answer without the id that it should hold proves nothing, whatever its status says. Where it
     // should hold none, the caller must know the id.
-    let usable = |body: &Value| match &write.id_path {
-        Some(_) => id_of(body).is_some(),
-        None => item.external_id.is_some(),
+    let lacks = |body: &Value| match &write.id_path {
+        Some(path) if id_of(body).is_none() => Some(format!("without an id at {path}")),
+        None if item.external_id.is_none() => {
+            Some("and no `id_path` says where the record's id is".to_owned())
+        }
+        _ => None,
     };
-    let body = session.call(&write.requester, &scope, usable).await?;
+    let body = session.call(&write.requester, &scope, lacks).await?;
     Ok(Written {
         external_id: id_of(&body)
             .or_else(|| item.external_id.clone())
@@ -196,8 +199,8 @@ async fn batches(
         }
         let bodies: Vec<Value> = chunk.iter().map(|(_, body)| body.clone()).collect();
         let scope = session.scope().with_owned("items", Value::Array(bodies));
-        let usable = |body: &Value| has_results(&write.results, body);
-        match session.call(&write.requester, &scope, usable).await {
+        let lacks = |body: &Value| lacks(&write.results, body, chunk.len());
+        match session.call(&write.requester, &scope, lacks).await {
             Ok(body) => {
                 let each = in_order(&write.results, &body, chunk.len());
                 for ((index, _), result) in chunk.iter().zip(each) {

@@ -6,31 +6,46 @@ use sluice_core::{Error, ErrorClass};
 use super::{
     model::ResultSelector,
     outcome::{Outcome, of_codes},
+    select::kind,
     template::scalar_text,
 };
 
 /// One record's result: its id at the target, or why not.
 pub(super) type ItemResult = Result<String, (Outcome, Error)>;
 
-/// Whether the answer holds a list of results at all.
-pub(super) fn has_results(selector: &ResultSelector, body: &Value) -> bool {
-    selector
-        .extractor
-        .field_path
-        .first(body)
-        .is_some_and(Value::is_array)
+/// What the answer lacks to be the results of `count` records; `None` when it is usable.
+pub(super) fn lacks(selector: &ResultSelector, body: &Value, count: usize) -> Option<String> {
+    let path = &selector.extractor.field_path;
+    let Some(list) = path.first(body) else {
+        let (list, there) = (&path.list, kind(path.list.first(body)));
+        return Some(format!(
+            "without a list of results at {list}: there is {there}"
+        ));
+    };
+    // In order, any other number leaves open whose they are: a record would get another one's id.
+    let in_order = selector.index_path.is_none() && list.len() != count;
+    let all_beside = list.is_empty() && selector.item_errors.is_some();
+    (in_order && !all_beside).then(|| {
+        let results = results_of(list.len(), count);
+        format!("with {results}, and no `index_path` says whose they are")
+    })
+}
+
+/// `4 results for 5 records`.
+fn results_of(results: usize, records: usize) -> String {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let (one, other) = (plural(results), plural(records));
+    format!("{results} result{one} for {records} record{other}")
 }
 
 /// The results of `count` records, in their order. A record without a result was not carried out.
 pub(super) fn in_order(selector: &ResultSelector, body: &Value, count: usize) -> Vec<ItemResult> {
     let mut slots: Vec<Option<&Value>> = vec![None; count];
-    let list = selector.extractor.field_path.first(body);
-    for (position, result) in list
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    let path = &selector.extractor.field_path;
+    let list = path.first(body).unwrap_or_default();
+    let results = list.iter().map(|entry| path.record(entry));
+    for (position, result) in results.enumerate() {
+        let Some(result) = result else { continue };
         let index = match &selector.index_path {
             Some(path) => path
                 .first(result)
@@ -38,18 +53,17 @@ pub(super) fn in_order(selector: &ResultSelector, body: &Value, count: usize) ->
                 .and_then(|index| usize::try_from(index).ok()),
             None => Some(position),
         };
-        if let Some(slot) = index.and_then(|index| slots.get_mut(index))
-            && !result.is_null()
-        {
+        if let Some(slot) = index.and_then(|index| slots.get_mut(index)) {
             slot.get_or_insert(result);
         }
     }
+    let told = no_result(selector, list.len(), &slots);
     slots
         .into_iter()
         .enumerate()
         .map(|(index, slot)| match slot {
             Some(result) => of_result(selector, result),
-            None => Err(without_result(selector, body, index)),
+            None => Err(without_result(selector, body, index, &told)),
         })
         .collect()
 }
@@ -74,10 +88,41 @@ fn of_result(selector: &ResultSelector, result: &Value) -> ItemResult {
         .as_ref()
         .map(|path| path.texts(result))
         .unwrap_or_default();
-    Err(of_codes(&codes, &fields, &selector.outcomes))
+    let (outcome, error) = of_codes(&codes, &fields, &selector.outcomes);
+    if !codes.is_empty() {
+        return Err((outcome, error));
+    }
+    // Perhaps the file looks for success where there is none.
+    let (path, there) = (
+        &selector.success_path,
+        kind(selector.success_path.first(result)),
+    );
+    let told = format!(
+        "{}; its result has {there} at {path} and no code at {}",
+        error.message(),
+        selector.error_code_path
+    );
+    Err((outcome, Error::new(error.class(), error.code(), told)))
 }
 
-fn without_result(selector: &ResultSelector, body: &Value, index: usize) -> (Outcome, Error) {
+/// Why records have no result, in numbers.
+fn no_result(selector: &ResultSelector, results: usize, slots: &[Option<&Value>]) -> String {
+    let results = results_of(results, slots.len());
+    let placed = slots.iter().flatten().count();
+    let shows = if placed == 1 { "shows" } else { "show" };
+    let told = "the target gave no result for this record: of";
+    match &selector.index_path {
+        Some(path) => format!("{told} {results}, {placed} {shows} the position of one at {path}"),
+        None => format!("{told} {results}, {placed} hold anything"),
+    }
+}
+
+fn without_result(
+    selector: &ResultSelector,
+    body: &Value,
+    index: usize,
+    told: &str,
+) -> (Outcome, Error) {
     let codes: Vec<String> = selector
         .item_errors
         .iter()
@@ -87,7 +132,7 @@ fn without_result(selector: &ResultSelector, body: &Value, index: usize) -> (Out
                 let last = positions.into_iter().filter_map(Value::as_u64).next_back();
                 last == u64::try_from(index).ok()
             };
-            let mine = errors.extractor.field_path.all(body).into_iter();
+            let mine = errors.extractor.field_path.records(body).into_iter();
             mine.filter(concerns)
                 .flat_map(|error| errors.error_code_path.texts(error))
                 .collect::<Vec<_>>()
@@ -99,11 +144,7 @@ fn without_result(selector: &ResultSelector, body: &Value, index: usize) -> (Out
     if known {
         return of_codes(&codes, &[], &selector.outcomes);
     }
-    let error = Error::new(
-        ErrorClass::TargetError,
-        "target_result_missing",
-        "the target gave no result for this record",
-    );
+    let error = Error::new(ErrorClass::TargetError, "target_result_missing", told);
     (Outcome::Class(ErrorClass::TargetError), error)
 }
 
@@ -149,7 +190,7 @@ mod tests {
                 {"path": ["x", "results", 3], "extensions": {"code": "INTERNAL_SERVER_ERROR"}},
             ],
         });
-        assert!(has_results(&selector(), &body));
+        assert_eq!(lacks(&selector(), &body, 7), None);
         let results = in_order(&selector(), &body, 7);
         let outcomes: Vec<_> = results
             .iter()
@@ -182,7 +223,7 @@ mod tests {
     #[test]
     fn null_data_is_no_list() {
         let body = json!({"data": null, "errors": []});
-        assert!(!has_results(&selector(), &body));
+        assert!(lacks(&selector(), &body, 2).is_some());
         assert!(in_order(&selector(), &body, 2).iter().all(Result::is_err));
     }
 }

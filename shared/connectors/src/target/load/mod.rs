@@ -210,6 +210,12 @@ impl File<'_> {
                 if batch_bytes == Some(0) {
                     return Err(self.invalid(&format!("{at}.batch_bytes"), "must be at least 1"));
                 }
+                if !result_selector.extractor.field_path.is_one() {
+                    let detail = "leads to several lists; a batch has one list of results, so \
+                                  that at most one `*` may stand here";
+                    let at = format!("{at}.result_selector.extractor.field_path");
+                    return Err(self.invalid(&at, detail));
+                }
                 let item = item.unwrap_or_else(|| "{{ body }}".into());
                 Write::Batch(Box::new(BatchWrite {
                     batch_size,

@@ -31,6 +31,10 @@ entities:
 "#;
 
 fn batches(url: &str) -> Target {
+    described(url, BATCHES)
+}
+
+fn described(url: &str, text: &str) -> Target {
     let config = SecretConfig::new(json!({"base_url": url}));
     let http = HttpClient::new(
         "acme",
@@ -40,7 +44,7 @@ fn batches(url: &str) -> Target {
     );
     let files = ConnectorFiles {
         name: "acme".to_owned(),
-        files: [("operations.yaml".to_owned(), BATCHES.into())].into(),
+        files: [("operations.yaml".to_owned(), text.into())].into(),
     };
     Target::load(&files, "acme", config, http.unwrap()).unwrap()
 }
@@ -145,4 +149,165 @@ async fn a_call_holds_no_more_bytes_than_allowed() {
     assert_eq!(short(&batch), expected);
     // [0], [1], [2], [3], [4, 5]: two of 90 are more than 200 with their names.
     assert_eq!(batch.calls, 5);
+}
+
+/// The read side takes both for the list, and so does this one; what stands behind the star leads
+/// into each result.
+#[tokio::test]
+async fn the_list_of_results_may_be_named_with_a_star() {
+    for (path, node) in [
+        ("[results]", false),
+        ("[results, \"*\"]", false),
+        ("[results, \"*\", node]", true),
+    ] {
+        let server = TestServer::start(move |seen, _| {
+            let results = places(seen).into_iter().map(|place| {
+                let result = json!({"done": true, "id": place["name"]});
+                if node {
+                    json!({ "node": result })
+                } else {
+                    result
+                }
+            });
+            Reply::json(200, json!({ "results": results.collect::<Vec<_>>() }))
+        })
+        .await;
+        let text = BATCHES.replace("field_path: [results]", &format!("field_path: {path}"));
+        let items = ["a", "b"].map(|name| item(name, json!({ "name": name })));
+        let batch = described(&server.url(), &text)
+            .push(&entity("Location"), PushOperation::Create, items.into())
+            .await;
+        assert_eq!(short(&batch), ["created a", "created b"], "{path}");
+    }
+}
+
+/// O1: a record that is there must not pass for absent, or it is created once more.
+#[tokio::test]
+async fn a_look_up_finds_records_with_and_without_a_star() {
+    for path in ["[found]", "[found, \"*\"]"] {
+        let server = TestServer::start(|_, _| {
+            Reply::json(200, json!({"found": [{"ref": "yardi:a", "id": 7}]}))
+        })
+        .await;
+        let text = format!(
+            "{BATCHES}    lookup:\n      batch_size: 2\n      requester: {{path: /find}}\n      \
+             extractor: {{field_path: {path}}}\n      reference_path: [ref]\n      id_path: [id]\n"
+        );
+        let wanted = ["yardi:a", "yardi:b"].map(str::to_owned);
+        let target = described(&server.url(), &text);
+        let (found, _) = target.lookup(&entity("Location"), &wanted).await;
+        let ids: Vec<_> = found
+            .into_iter()
+            .map(|one| one.unwrap().map(|found| found.external_id))
+            .collect();
+        assert_eq!(ids, [Some("7".to_owned()), None], "{path}");
+    }
+}
+
+/// Pushes three places; the server answers so.
+async fn answered(status: u16, answer: Value, change: (&str, &str)) -> Vec<String> {
+    let server = TestServer::start(move |_, _| Reply::json(status, answer.clone())).await;
+    let items = ["a", "b", "c"].map(|name| item(name, json!({ "name": name })));
+    assert!(BATCHES.contains(change.0));
+    let batch = described(&server.url(), &BATCHES.replace(change.0, change.1))
+        .push(&entity("Location"), PushOperation::Create, items.into())
+        .await;
+    let told = batch.results.iter().map(|result| match result {
+        Ok(receipt) => receipt.external_id.clone(),
+        Err(error) => {
+            let told = error.chain();
+            assert!(!told.contains("Dana"), "{told}");
+            format!("{}: {told}", error.code())
+        }
+    });
+    told.collect()
+}
+
+/// Whoever wrote the file sees what was expected and what was there, without a value of anybody.
+#[tokio::test]
+async fn an_answer_without_the_results_says_what_it_lacks() {
+    let same = ("field_path: [results]", "field_path: [results]");
+    let indexed = (
+        "success_path:",
+        "index_path: [place, index]\n        success_path:",
+    );
+    let done = |id: &str| json!({"done": true, "id": id, "name": "Dana Poe"});
+    let one = json!({ "results": [done("1")] });
+    let stray = json!({"results": [
+        {"done": true, "id": "1", "place": {"index": 1}}, {"done": true, "id": "2", "place": {"index": "Dana"}},
+    ]});
+    let silent =
+        json!({ "results": [done("1"), {"ok": true, "name": "Dana Poe"}, {"done": "Dana"}] });
+    for (answer, change, expected) in [
+        (
+            json!({"result": "Dana"}),
+            same,
+            vec![
+                "target_failed: the target answered 200 without a list of results at `results`: there is nothing";
+                3
+            ],
+        ),
+        (
+            json!({"results": "Dana Poe"}),
+            same,
+            vec!["without a list of results at `results`: there is a text"; 3],
+        ),
+        (
+            json!({"results": {"a": done("1")}}),
+            same,
+            vec!["without a list of results at `results`: there is an object"; 3],
+        ),
+        // Nobody could tell which record they belong to.
+        (
+            one.clone(),
+            same,
+            vec![
+                "target_failed: the target answered 200 with 1 result for 3 records, and no `index_path` says whose they are";
+                3
+            ],
+        ),
+        (
+            json!({"results": vec![done("1"); 4]}),
+            same,
+            vec!["with 4 results for 3 records"; 3],
+        ),
+        (
+            one,
+            indexed,
+            vec![
+                "target_result_missing: the target gave no result for this record: of 1 result for 3 records, 0 show the position of one at `place.index`";
+                3
+            ],
+        ),
+        (
+            stray,
+            indexed,
+            vec![
+                "of 2 results for 3 records, 1 shows",
+                "1",
+                "of 2 results for 3 records, 1 shows",
+            ],
+        ),
+        (
+            silent,
+            same,
+            vec![
+                "1",
+                "the target refused the record; its result has nothing at `done` and no code at `code`",
+                "its result has a text at `done` and no code at `code`",
+            ],
+        ),
+    ] {
+        let told = answered(200, answer, change).await;
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "{expected} is missing: {told}");
+        }
+    }
+    let told = answered(500, json!({"results": []}), same).await;
+    assert!(
+        told[0].starts_with("target_failed: the target answered 500"),
+        "{}",
+        told[0]
+    );
+    assert!(!told[0].contains("results"), "{}", told[0]);
 }

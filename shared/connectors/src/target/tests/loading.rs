@@ -119,6 +119,25 @@ async fn what_is_not_described_is_refused_as_configuration() {
     assert_eq!(calls, 0);
 }
 
+/// What no answer could fill.
+#[test]
+fn a_list_of_results_is_one_list() {
+    let batch = |path: &str| {
+        SMALL.replace(
+            "type: RecordWrite, requester: {path: /a, request_body_json: \"{{ body }}\"}, id_path: [id]",
+            &format!(
+                "type: BatchWrite, batch_size: 2, requester: {{path: /a, request_body_json: \"{{{{ items }}}}\"}}, \
+                 result_selector: {{extractor: {{field_path: {path}}}, success_path: [ok], id_path: [id], error_code_path: [code]}}"
+            ),
+        )
+    };
+    load(&batch("[results, \"*\"]")).unwrap();
+    let error = load(&batch("[data, \"*\", results, \"*\"]")).unwrap_err();
+    let expected = "entities.Location.create.result_selector.extractor.field_path: \
+                    leads to several lists; a batch has one list of results, so that at most one `*` may stand here";
+    assert!(error.message().contains(expected), "{error}");
+}
+
 /// Without a connection, only what settings are needed for goes unchecked.
 #[test]
 fn a_file_is_checked_without_a_connection() {
@@ -137,17 +156,20 @@ fn a_file_is_checked_without_a_connection() {
     }
 }
 
-/// The example that engineers copy is one that loads.
+/// The examples that engineers copy load.
 #[test]
-fn the_documented_example_loads() {
+fn the_documented_examples_load() {
     let page = include_str!("../../../../../docs/connectors/operations.md");
-    let (_, rest) = page.split_once("```yaml\n").unwrap();
-    let (example, _) = rest.split_once("```").unwrap();
-    let config = SecretConfig::new(json!({"base_url": "http://127.0.0.1:9", "token": CANARY}));
-    let http = HttpClient::new("acme", &config, Limiter::new(&[]), HttpOptions::default()).unwrap();
-    let files = ConnectorFiles {
-        name: "acme".to_owned(),
-        files: [("operations.yaml".to_owned(), example.into())].into(),
-    };
-    Target::load(&files, "acme", config, http).unwrap();
+    let examples: Vec<_> = page.split("```yaml\n").skip(1).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let (example, _) = example.split_once("```").unwrap();
+        let config = SecretConfig::new(json!({"base_url": "http://127.0.0.1:9", "token": CANARY}));
+        let http = HttpClient::new("acme", &config, Limiter::new(&[]), HttpOptions::default());
+        let files = ConnectorFiles {
+            name: "acme".to_owned(),
+            files: [("operations.yaml".to_owned(), example.into())].into(),
+        };
+        Target::load(&files, "acme", config, http.unwrap()).unwrap();
+    }
 }
