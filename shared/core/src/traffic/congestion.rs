@@ -5,15 +5,19 @@
 //! it grows by one per round, and halves at a sign. A sign is a call that timed out or was told to
 //! slow down (429, 503), or a round that took twice as long as rounds at their best, and a tenth of
 //! a second longer: less than that is noise of either side's machine.
+//!
+//! Calls that were under way at a sign say nothing new, neither that it is still slow nor that it is
+//! not: one hiccup of the target halves once. Where even one call at a time takes as long, it is not
+//! our calls that slow the target down: that is its best from then on, and the calls begin anew. The best
+//! is not forgotten otherwise: rounds that our own calls slow down would become the best, little by little.
 
 use super::{MILLISECOND, Nanos};
 
 const BEGIN: u32 = 4;
 /// Latency below this above the best is no sign.
 const NOISE: Nanos = 100 * MILLISECOND;
-/// The best is forgotten by this part per round, so that a target that became slower for good is
-/// not held against it: 1 in 100.
-const FORGET: Nanos = 100;
+/// Slow rounds of one call that say that our calls are not what makes them slow.
+const ALONE: u32 = 3;
 
 /// What the last calls say about the next ones.
 #[derive(Debug, Clone)]
@@ -21,6 +25,10 @@ pub struct Congestion {
     most: u32,
     calls: u32,
     seen_none: bool,
+    /// Calls that were under way at the last sign.
+    before: u32,
+    /// Slow rounds of one call in a row.
+    alone: u32,
     /// Calls of this round that ended, and the sum of their latencies.
     ended: u32,
     took: Nanos,
@@ -35,6 +43,8 @@ impl Congestion {
             most,
             calls: BEGIN.min(most),
             seen_none: true,
+            before: 0,
+            alone: 0,
             ended: 0,
             took: 0,
             best: None,
@@ -48,28 +58,52 @@ impl Congestion {
 
     /// A call was answered after this long.
     pub fn answered(&mut self, took: Nanos) {
+        if self.was_before() {
+            return;
+        }
         self.ended += 1;
         self.took = self.took.saturating_add(took);
         if self.ended < self.calls {
             return;
         }
         let average = self.took / Nanos::from(self.ended);
-        let best = self
-            .best
-            .map_or(average, |best| best + best / FORGET)
-            .min(average);
+        let best = self.best.map_or(average, |best| best.min(average));
         self.best = Some(best);
-        if average > 2 * best && average > best + NOISE {
-            self.congested();
+        let slow = average > 2 * best && average > best + NOISE;
+        self.alone = if slow && self.calls == 1 {
+            self.alone + 1
         } else {
-            let more = if self.seen_none { self.calls } else { 1 };
-            self.calls = self.calls.saturating_add(more).min(self.most);
-            self.next_round();
+            0
+        };
+        if self.alone == ALONE {
+            self.best = Some(average);
+            self.seen_none = true;
+        } else if slow {
+            self.halve();
+            return;
+        }
+        let more = if self.seen_none { self.calls } else { 1 };
+        self.calls = self.calls.saturating_add(more).min(self.most);
+        self.next_round();
+    }
+
+    /// A call timed out or was told to slow down.
+    pub fn congested(&mut self) {
+        if !self.was_before() {
+            self.alone = 0;
+            self.halve();
         }
     }
 
-    /// A call timed out or was told to slow down. Further signs of the same round change nothing.
-    pub fn congested(&mut self) {
+    /// Whether the call that ended was under way at the last sign.
+    fn was_before(&mut self) -> bool {
+        let before = self.before > 0;
+        self.before = self.before.saturating_sub(1);
+        before
+    }
+
+    fn halve(&mut self) {
+        self.before = self.calls - 1;
         self.calls = (self.calls / 2).max(1);
         self.seen_none = false;
         self.next_round();
@@ -83,9 +117,12 @@ impl Congestion {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, cmp::Reverse, collections::BinaryHeap};
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::traffic::SECOND;
 
     fn round(congestion: &mut Congestion, took: Nanos) {
         for _ in 0..congestion.calls() {
@@ -102,10 +139,99 @@ mod tests {
             seen.push(congestion.calls());
         }
         assert_eq!(seen, [4, 8, 16, 32, 64, 100]);
-        congestion.congested();
+        // Further signs of the same round change nothing.
+        for _ in 0..100 {
+            congestion.congested();
+        }
         assert_eq!(congestion.calls(), 50);
         round(&mut congestion, MILLISECOND);
         assert_eq!(congestion.calls(), 51);
+    }
+
+    /// A process that always has as many calls in flight as it may; `latency` says how long a call
+    /// takes that begins at this time, beside so many others.
+    struct Loop {
+        congestion: Congestion,
+        now: Nanos,
+        /// When each call in flight ends, and how long it took then.
+        flights: BinaryHeap<Reverse<(Nanos, Nanos)>>,
+    }
+
+    impl Loop {
+        fn new(most: u32) -> Self {
+            Self {
+                congestion: Congestion::new(most),
+                now: 0,
+                flights: BinaryHeap::new(),
+            }
+        }
+
+        /// Goes on until then; returns the most and the fewest calls it allowed at once.
+        fn run(&mut self, until: Nanos, latency: impl Fn(Nanos, usize) -> Nanos) -> (u32, u32) {
+            let calls = self.congestion.calls();
+            let (mut most, mut least) = (calls, calls);
+            while self.now < until {
+                while self.flights.len() < self.congestion.calls() as usize {
+                    let took = latency(self.now, self.flights.len());
+                    self.flights.push(Reverse((self.now + took, took)));
+                }
+                let Some(Reverse((ends, took))) = self.flights.pop() else {
+                    break;
+                };
+                self.now = ends;
+                self.congestion.answered(took);
+                most = most.max(self.congestion.calls());
+                least = least.min(self.congestion.calls());
+            }
+            (most, least)
+        }
+    }
+
+    /// A target that always takes as long gets all it may, and so again soon after a hiccup that
+    /// held up everything for two seconds.
+    #[test]
+    fn a_hiccup_is_made_up_for_soon() {
+        let mut played = Loop::new(12);
+        let slow = |_, _| 300 * MILLISECOND;
+        assert_eq!(played.run(2 * SECOND, slow).0, 12);
+        assert_eq!(played.run(10 * SECOND, slow), (12, 12));
+        let (_, least) = played.run(12 * SECOND, |_, _| 2 * SECOND);
+        assert!(least >= 3, "{least}");
+        played.run(16 * SECOND, slow);
+        assert_eq!(played.congestion.calls(), 12);
+        // The same where the calls time out.
+        for _ in 0..12 {
+            played.congestion.congested();
+        }
+        assert_eq!(played.congestion.calls(), 6);
+        played.run(20 * SECOND, slow);
+        assert_eq!(played.congestion.calls(), 12);
+    }
+
+    /// A target that becomes slow for good, whatever we do, gets all it may again within seconds.
+    #[test]
+    fn a_target_that_became_slower_for_good_gets_as_many_calls_as_before() {
+        for most in [4, 12, 64] {
+            let mut played = Loop::new(most);
+            played.run(SECOND, |_, _| 5 * MILLISECOND);
+            assert_eq!(played.congestion.calls(), most);
+            played.run(10 * SECOND, |_, _| 300 * MILLISECOND);
+            assert_eq!(played.congestion.calls(), most);
+        }
+    }
+
+    /// A target that takes one call after another is not flooded: its answers are slow because of ours.
+    #[test]
+    fn a_target_that_calls_slow_down_gets_few() {
+        let mut played = Loop::new(64);
+        let free = Cell::new(0);
+        let queue = |now, _| {
+            free.set(free.get().max(now) + 50 * MILLISECOND);
+            free.get() - now
+        };
+        played.run(20 * SECOND, queue);
+        let (most, _) = played.run(300 * SECOND, queue);
+        assert!(most <= 8, "{most}");
     }
 
     #[test]
