@@ -23,7 +23,23 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const MEASURE_REST: u32 = 20;
 const CLEAR_EVERY: Duration = Duration::from_secs(60);
 
-/// Brings back due retries, dead workers' tasks, lost messages and released children (C2, O7).
+/// Wakes due retries soon after their time: with a long pause they would all come at its end, whatever
+/// their backoff spread them over (O5).
+pub(crate) async fn wake(context: &Orchestrator, shutdown: &Shutdown) {
+    let mut pace = Pace::new("retries", shutdown, context.settings.idle);
+    loop {
+        let woken = context.backends.tasks.wake(RESCUE_BATCH).await;
+        let outcome = woken.map(|count| match count >= u64::from(RESCUE_BATCH) {
+            true => Again::Now,
+            false => Again::Later,
+        });
+        if !pace.next(outcome).await {
+            return;
+        }
+    }
+}
+
+/// Brings back dead workers' tasks, lost messages and released children (C2, O7).
 pub(crate) async fn rescue(context: &Orchestrator, shutdown: &Shutdown) {
     let settings = RescueSettings {
         staged_for: context.settings.staged_for,
@@ -57,14 +73,9 @@ pub(crate) async fn rescue(context: &Orchestrator, shutdown: &Shutdown) {
                     );
                 }
                 let limit = u64::from(RESCUE_BATCH);
-                let full = [
-                    rescued.due,
-                    rescued.leases,
-                    rescued.messages,
-                    rescued.unblocked,
-                ]
-                .iter()
-                .any(|count| *count >= limit);
+                let full = [rescued.leases, rescued.messages, rescued.unblocked]
+                    .iter()
+                    .any(|count| *count >= limit);
                 if full { Again::Now } else { Again::Later }
             });
         if !pace.next(outcome).await {

@@ -35,14 +35,14 @@ pub struct Orchestrator {
 /// Pace and bounds.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Pause between two looks for due tasks when there were none. Default 200 ms.
+    /// Pause between two looks for due tasks, retries too, when there were none. Default 200 ms.
     pub idle: Duration,
     /// References published, and waited for, together; at most 1,000. Default 500.
     pub publish_batch: usize,
     /// References kept waiting in one queue; more stay in SQL, where priority is exact.
     /// Default 2,000.
     pub queue_depth: u32,
-    /// Pause between two looks for lost leases and messages, and for due retries. Default 500 ms.
+    /// Pause between two looks for lost leases and messages. Default 500 ms.
     pub rescue_interval: Duration,
     /// A staged task that nobody claimed for this long has lost its message. Default 5 minutes.
     pub staged_for: Duration,
@@ -85,6 +85,7 @@ pub async fn run(context: Orchestrator, shutdown: Shutdown) -> Result<()> {
             dead_letters::run(&context, &shutdown),
             dependency::run(&context, &shutdown),
             replay::run(&context, &shutdown),
+            housekeeping::wake(&context, &shutdown),
             housekeeping::rescue(&context, &shutdown),
             housekeeping::advance(&context, &shutdown),
             housekeeping::measure(&context, &shutdown),

@@ -26,10 +26,29 @@ fn main() -> std::process::ExitCode {
     let organization =
         || set("SLUICE_ORGANIZATION").map(|slug| slug.to_string_lossy().into_owned());
     cli.organization = cli.organization.or_else(organization);
-    exit::code(run(&cli))
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::code(Err(cannot_start(error))),
+    };
+    let code = exit::code(runtime.block_on(run(&cli)));
+    // What was to be done is done. Taking the runtime down would make background tasks of drivers
+    // panic that just look at their timers, and people would read that as a failure.
+    std::mem::forget(runtime);
+    code
 }
 
-#[tokio::main]
+fn cannot_start(error: std::io::Error) -> sluice_core::Error {
+    sluice_core::Error::internal(
+        "threads_unavailable",
+        "the system gives no threads to work with",
+    )
+    .hint("raise the limit of processes for this user")
+    .caused_by(error)
+}
+
 async fn run(cli: &Cli) -> sluice_core::Result<exit::Exit> {
     // One TLS provider for every client of the process; a second call would be refused.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -375,6 +375,7 @@ impl Delivery<'_> {
             }
             match result {
                 Ok(receipt) => {
+                    self.saved(outcome::coalesced(&work.task, mapped.version));
                     let next = outcome::delivered(mapped.version, mapped.hash, receipt);
                     self.settle(work, next, None).await;
                 }

@@ -19,6 +19,14 @@ pub fn delivered(version: i32, hash: Hash, receipt: Receipt) -> PushNext {
     }
 }
 
+/// Versions between the last one that the target received and this one: each would have been a call of
+/// its own (promise O2). 0 when it never received one, because nobody knows which it was meant to get.
+pub fn coalesced(task: &PushTask, version: i32) -> u64 {
+    let before = task.link.as_ref().and_then(|link| link.pushed_version);
+    let between = before.map_or(0, |before| version.saturating_sub(before).saturating_sub(1));
+    u64::try_from(between).unwrap_or(0)
+}
+
 /// Nothing had to be sent: the target holds this content already, or never gets this record.
 pub fn skipped(task: &PushTask, hash: Option<Hash>) -> PushNext {
     PushNext::Delivered {
@@ -190,6 +198,28 @@ mod tests {
             ..linked
         };
         assert!(!already_there(&unsettled, hash));
+    }
+
+    #[test]
+    fn versions_in_between_are_coalesced() {
+        let sent = |before: Option<i32>, version| {
+            let link = before.map(|version| TargetLink {
+                external_id: Some("9".into()),
+                pushed_version: Some(version),
+                pushed_hash: None,
+            });
+            let task = PushTask {
+                link,
+                ..task(1, "Location")
+            };
+            coalesced(&task, version)
+        };
+        assert_eq!(
+            [sent(Some(1), 21), sent(Some(1), 2), sent(None, 5)],
+            [19, 0, 0]
+        );
+        // A kept request may be older than what was sent meanwhile.
+        assert_eq!(sent(Some(5), 4), 0);
     }
 
     #[test]

@@ -73,6 +73,10 @@ impl TaskStore for EmbeddedSql {
         stage::unstage(self, ids).await
     }
 
+    async fn wake(&self, limit: u32) -> Result<u64> {
+        rescue::wake(self, limit).await
+    }
+
     async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued> {
         rescue::rescue(self, settings).await
     }

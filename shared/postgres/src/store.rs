@@ -122,6 +122,10 @@ impl TaskStore for PostgresSql {
         stage::unstage(&self.pool, ids).await
     }
 
+    async fn wake(&self, limit: u32) -> Result<u64> {
+        rescue::wake(&self.pool, limit).await
+    }
+
     async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued> {
         rescue::rescue(&self.pool, settings).await
     }

@@ -60,8 +60,6 @@ pub struct RescueSettings {
 /// What [`TaskStore::rescue`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rescued {
-    /// Waiting tasks whose time has come.
-    pub due: u64,
     /// Running tasks whose lease had run out.
     pub leases: u64,
     /// Those of them that were given up, because their workers keep dying.
@@ -380,8 +378,10 @@ pub trait TaskStore: DeadLetterStore + RequestStore {
     /// Makes staged tasks pending again, when their message could not be published.
     async fn unstage(&self, ids: &[TaskId]) -> Result<u64>;
 
-    /// The timer that heals everything: due retries, dead workers, lost messages, parents linked
-    /// meanwhile. All go back to pending, but a task whose worker died rests and is given up as
+    /// Makes waiting tasks pending whose time has come, the longest due first, and tells how many.
+    async fn wake(&self, limit: u32) -> Result<u64>;
+
+    /// The timer that heals everything: dead workers, lost messages, parents linked meanwhile. All go back to pending, but a task whose worker died rests and is given up as
     /// [`sluice_core::retry::after_crash`] says: a push as a dead letter `worker_died`, a pull as
     /// failed. A success, and a pull's checkpoint, begin the count anew.
     async fn rescue(&self, settings: &RescueSettings) -> Result<Rescued>;

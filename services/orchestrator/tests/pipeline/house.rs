@@ -46,6 +46,7 @@ pub struct House {
     fleet: Fleet,
     pub shutdown: Shutdown,
     pub lease: Duration,
+    pub rescue_interval: Duration,
     crew: JoinSet<()>,
     dir: TempDir,
 }
@@ -114,6 +115,7 @@ impl House {
             fleet,
             shutdown: Shutdown::manual(),
             lease: Duration::from_secs(75),
+            rescue_interval: Duration::from_millis(10),
             crew: JoinSet::new(),
             dir,
         }
@@ -139,7 +141,7 @@ impl House {
             streams: Arc::new(self.streams()),
             settings: sluice_orchestrator::Settings {
                 idle: Duration::from_millis(5),
-                rescue_interval: Duration::from_millis(10),
+                rescue_interval: self.rescue_interval,
                 // What dies between staging and publishing is published again after this.
                 staged_for: Duration::from_secs(2),
                 mirror_interval: Duration::from_millis(50),

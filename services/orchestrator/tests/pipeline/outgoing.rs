@@ -142,6 +142,21 @@ async fn failures_are_retried_then_dead() {
     assert_eq!(house.system.names("Location").len(), 1);
 }
 
+/// O5: a retry comes when its backoff is over, however rarely anybody looks for what was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_come_in_their_own_time() {
+    let mut house = House::build("scripted", "keeper").await;
+    house.rescue_interval = PATIENCE * 10;
+    house.start();
+    house.system.script().faults.extend([Fault::Status(503); 2]);
+    house.system.holds("locations", &[location(1, "again")], 10);
+    house.full().await;
+    house.quiet().await;
+    assert_eq!(house.system.names("Location").len(), 1);
+    let history = house.history("Location", "L1").await;
+    assert_eq!(history.pushes[0].attempts.len(), 3);
+}
+
 /// O5: refused data is not tried again, and a poison record blocks only itself (O8).
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_data_goes_to_review_at_once() {

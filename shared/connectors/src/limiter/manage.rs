@@ -144,7 +144,7 @@ pub async fn resume(
     change_by(fleet, connection, by, reason, |traffic, now| {
         let paused = traffic.pace.paused_until() > now;
         let breaker = traffic.breaker.look(now).state;
-        traffic.breaker.close();
+        traffic.breaker.close(now);
         traffic.pace.resume();
         let pause = if paused { "paused" } else { "not paused" };
         format!("breaker was {breaker}, {pause}")

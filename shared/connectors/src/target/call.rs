@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
-use sluice_core::{ErrorClass, Result};
+use sluice_core::{ErrorClass, Result, retry::is_own_wait};
 
 use super::{
     model::Action,
@@ -40,8 +40,12 @@ impl<'a> Session<'a> {
 
     pub(super) async fn send(&self, request: Request) -> Result<Response> {
         let answer = self.http.send(request).await;
-        // Refused by our own rules: no call was made.
-        if !matches!(&answer, Err(error) if error.class() == ErrorClass::Config) {
+        // Refused by our own rules, or held back by a limit or the breaker: no call was made.
+        let made = answer
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.class() != ErrorClass::Config && !is_own_wait(error.code()));
+        if made {
             self.calls.fetch_add(1, Ordering::Relaxed);
         }
         answer

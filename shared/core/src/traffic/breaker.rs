@@ -196,15 +196,7 @@ impl Breaker {
                 if *good < policy.good_probes.max(1) {
                     return None;
                 }
-                let wait = *wait;
-                self.forget();
-                self.cause = None;
-                self.state = State::Ramp {
-                    since: now,
-                    horizon: 0,
-                    given: 0,
-                    wait,
-                };
+                self.close(now);
                 Some(Event::Closed)
             }
         }
@@ -215,11 +207,20 @@ impl Breaker {
         self.in_a_row = 0;
     }
 
-    /// Closes it by hand.
-    pub fn close(&mut self) {
+    /// Closes it by hand. After an outage calls come back step by step, as after good probes: nobody
+    /// has seen yet how much the other side bears.
+    pub fn close(&mut self, now: Nanos) {
         self.forget();
         self.cause = None;
-        self.state = State::Closed;
+        self.state = match self.state {
+            State::Open { wait, .. } => State::Ramp {
+                since: now,
+                horizon: 0,
+                given: 0,
+                wait,
+            },
+            State::Ramp { .. } | State::Closed => State::Closed,
+        };
     }
 
     fn finish_ramp(&mut self, now: Nanos) {

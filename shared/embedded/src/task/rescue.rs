@@ -12,12 +12,9 @@ use crate::sql::{
     failed,
 };
 
-/// Four looks, each limited, each on an index of its own. What is found goes back to
-/// pending; an intent of a dead worker stays, so that the next claim sees it.
-pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Result<Rescued> {
+/// Tasks whose time has come.
+pub(super) async fn wake(sql: &EmbeddedSql, limit: u32) -> Result<u64> {
     let now = now();
-    let lost_before = now.saturating_sub(micros(settings.staged_for));
-    let limit = settings.limit;
     let mut tx = sql.begin().await?;
     let due = sqlx::query!(
         "update sync_queue set state = 'pending', next_retry_time = null, modified_date = ?1
@@ -29,6 +26,17 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     .execute(&mut *tx)
     .await
     .map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    Ok(due.rows_affected())
+}
+
+/// Three looks, each limited, each on an index of its own. What is found goes back to
+/// pending; an intent of a dead worker stays, so that the next claim sees it.
+pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Result<Rescued> {
+    let now = now();
+    let lost_before = now.saturating_sub(micros(settings.staged_for));
+    let limit = settings.limit;
+    let mut tx = sql.begin().await?;
     let (leases, given_up) = crash::heal(&mut tx, now, limit).await?;
     let messages = sqlx::query!(
         "update sync_queue set state = 'pending', staged_date = null, modified_date = ?1
@@ -66,7 +74,6 @@ pub(super) async fn rescue(sql: &EmbeddedSql, settings: &RescueSettings) -> Resu
     .map_err(failed)?;
     tx.commit().await.map_err(failed)?;
     Ok(Rescued {
-        due: due.rows_affected(),
         leases,
         given_up,
         messages: messages.rows_affected(),

@@ -13,12 +13,9 @@ use crate::{
     pool::Pool,
 };
 
-/// Four looks, each limited, each on an index of its own, each a transaction. Rows in the
-/// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
-/// the next claim sees it. `clock_timestamp()` moves within a statement, so no index could be
-/// searched with it.
-pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Rescued> {
-    let limit = i64::from(settings.limit);
+/// Tasks whose time has come. Rows in the hands of others are skipped: they are woken already.
+/// `clock_timestamp()` moves within a statement, so no index could be searched with it.
+pub(crate) async fn wake(pool: &Pool, limit: u32) -> Result<u64> {
     let due = sqlx::query!(
         "update sync_queue
         set state = 'pending', next_retry_time = null, modified_date = clock_timestamp()
@@ -27,11 +24,19 @@ pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Res
             where state = 'waiting' and next_retry_time <= statement_timestamp()
             order by next_retry_time limit $1 for no key update skip locked
         )",
-        limit,
+        i64::from(limit),
     )
     .execute(pool)
     .await
     .map_err(failed)?;
+    Ok(due.rows_affected())
+}
+
+/// Three looks, each limited, each on an index of its own, each a transaction. Rows in the
+/// hands of others are skipped: they are being healed. An intent of a dead worker stays, so that
+/// the next claim sees it.
+pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Rescued> {
+    let limit = i64::from(settings.limit);
     let (leases, given_up) = crash::heal(pool, limit).await?;
     let messages = sqlx::query!(
         "update sync_queue
@@ -50,7 +55,6 @@ pub(crate) async fn rescue(pool: &Pool, settings: &RescueSettings) -> Result<Res
     .map_err(failed)?;
     let unblocked = transaction!(pool, connection => unblock(connection, limit).await)?;
     Ok(Rescued {
-        due: due.rows_affected(),
         leases,
         given_up,
         messages: messages.rows_affected(),

@@ -228,14 +228,14 @@ pub struct SyncOutSettings {
 /// `[services.orchestrator]`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct OrchestratorSettings {
-    /// Time between two looks for due tasks.
+    /// Time between two looks for due tasks, retries too.
     #[serde(deserialize_with = "units::duration")]
     pub interval: Duration,
     /// References published together.
     pub stage_batch: u32,
     /// References waiting in one queue; further tasks stay in SQL, where priority is exact.
     pub queue_depth: u32,
-    /// Time between two looks for expired leases.
+    /// Time between two looks for expired leases and lost messages.
     #[serde(deserialize_with = "units::duration")]
     pub rescue_interval: Duration,
 }

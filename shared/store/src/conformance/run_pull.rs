@@ -161,7 +161,7 @@ pub async fn a_failed_pull_waits_and_keeps_its_progress(fixture: Arc<dyn SqlFixt
     assert_eq!(pull.retry_count, 1);
     let hour = Duration::from_secs(3_600);
     settle(&pull, PullNext::Retry { after: hour }).await;
-    assert_eq!(w.rescue().await.due, 0);
+    assert_eq!(w.wake().await, 0);
     assert_eq!(w.number("select count(*) from task_attempts").await, 3);
 }
 

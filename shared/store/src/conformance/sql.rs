@@ -288,8 +288,14 @@ impl World {
             .await
     }
 
-    /// Rescues what is due now; staged tasks only after a long time.
+    /// Wakes what is due now.
+    pub async fn wake(&self) -> u64 {
+        self.tasks.wake(1_000).await.unwrap()
+    }
+
+    /// Wakes what is due now, and rescues; staged tasks only after a long time.
     pub async fn rescue(&self) -> Rescued {
+        self.wake().await;
         self.tasks
             .rescue(&RescueSettings {
                 staged_for: LONG,

@@ -169,6 +169,7 @@ impl Day {
             .fixture
             .execute("update sync_queue set next_retry_time = created_date where state = 'waiting' and next_retry_time is not null")
             .await;
+        self.w.wake().await;
         self.w
             .tasks
             .rescue(&RescueSettings {

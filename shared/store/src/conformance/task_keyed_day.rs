@@ -256,6 +256,7 @@ impl Day {
             .fixture
             .execute("update sync_queue set next_retry_time = created_date where state = 'waiting'")
             .await;
+        self.w.wake().await;
         let settings = RescueSettings {
             staged_for: Duration::ZERO,
             limit: 1_000,

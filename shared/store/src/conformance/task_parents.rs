@@ -1,6 +1,6 @@
 //! Cases of the task part of [`crate::TaskStore`]: children wait for their parents (promise O7).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sluice_core::{
     record::CanonicalRecord,
@@ -191,9 +191,5 @@ pub async fn a_parent_at_another_target_or_source_releases_nobody(fixture: Arc<d
     assert_eq!(w.rescue().await.unblocked, 0);
     assert_eq!(state(&w).await, TaskState::Waiting);
     // And waiting is not a matter of time.
-    let patient = crate::task::RescueSettings {
-        staged_for: Duration::ZERO,
-        limit: 10,
-    };
-    assert_eq!(w.tasks.rescue(&patient).await.unwrap().due, 0);
+    assert_eq!(w.wake().await, 0);
 }

@@ -121,7 +121,7 @@ pub async fn a_retry_waits_and_uses_an_attempt(fixture: Arc<dyn SqlFixture>) {
     let hour = Duration::from_secs(3_600);
     w.fail(&task, ErrorClass::Network, PushNext::Retry { after: hour })
         .await;
-    assert_eq!(w.rescue().await.due, 0);
+    assert_eq!(w.wake().await, 0);
     assert!(w.claim_all().await.is_empty());
     let waiting = push(&w).await;
     assert_eq!(

@@ -2,7 +2,10 @@ use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::test_server::{Reply, TestServer};
+use crate::{
+    http::Terms,
+    test_server::{Reply, TestServer},
+};
 
 /// Verifies as the other side would, from what arrived.
 fn assert_signed(seen: &Seen) {
@@ -267,5 +270,27 @@ async fn ids_cannot_change_the_path() {
             .await;
         assert_eq!(short(&batch), ["validation outgoing_field_unfit"]);
     }
+    assert!(server.seen().is_empty());
+}
+
+/// What a limit, a pause or the breaker holds back was no call, and is not counted as one.
+#[tokio::test]
+async fn calls_held_back_are_not_counted() {
+    let server = TestServer::start(|_, _| Reply::json(500, error("internal"))).await;
+    let target = target("lessen360", &server.url());
+    target.http.limiter().pause(Duration::from_secs(3_600));
+    let terms = Terms {
+        urgent: false,
+        begin_by: Some(tokio::time::Instant::now()),
+    };
+    let batch = terms
+        .hold(target.push(
+            &entity("Location"),
+            PushOperation::Create,
+            vec![item("a", json!({}))],
+        ))
+        .await;
+    assert_eq!(short(&batch), ["rate_limit no_slot_in_time"]);
+    assert_eq!(batch.calls, 0);
     assert!(server.seen().is_empty());
 }

@@ -141,7 +141,8 @@ fn a_dead_prober_is_replaced() {
     assert_eq!(breaker.admission(later), Admission::Probe);
 }
 
-/// A relapse during the ramp waits longer than the outage before; closing by hand forgets all.
+/// A relapse during the ramp waits longer than the outage before; a hand that closes lets calls come
+/// back step by step.
 #[test]
 fn a_relapse_waits_longer_and_a_hand_closes() {
     let mut breaker = opened();
@@ -160,9 +161,21 @@ fn a_relapse_waits_longer_and_a_hand_closes() {
         ),
         "{event:?}"
     );
-    breaker.close();
-    assert_eq!(breaker.admission(now), Admission::All);
-    assert_eq!(breaker.look(now).state, "closed");
+    breaker.close(now);
+    assert_eq!(breaker.look(now).state, "ramp");
+    assert_eq!(breaker.admission(now), Admission::Some(1));
+    assert_eq!(breaker.admission(now + RAMP * AHEAD), Admission::All);
+}
+
+/// Whoever closes it again while calls come back step by step wants them all.
+#[test]
+fn a_hand_ends_the_ramp() {
+    let mut breaker = opened();
+    for _ in 0..2 {
+        breaker.close(NOW);
+    }
+    assert_eq!(breaker.admission(NOW), Admission::All);
+    assert_eq!(breaker.look(NOW).state, "closed");
 }
 
 /// O4: people hear what the last failed call failed with, until it is over.
