@@ -98,12 +98,13 @@ impl Lane {
     }
 }
 
-/// References that may wait for a connection: `depth`, or what its tightest limit allows in a
-/// minute. A worker drains the queue in that time, so that urgent work never stands behind more,
+/// References that may wait for a connection: `depth`, or what its tightest limit of all calls
+/// allows in a minute. A worker drains the queue in that time, so that urgent work never stands behind more,
 /// and a message is not thought lost while it only waits.
 pub fn depth(limits: &[RateLimit], depth: u32) -> u32 {
     limits
         .iter()
+        .filter(|limit| limit.counts_all())
         .map(|limit| {
             let per_second = f64::from(limit.calls) / f64::from(limit.per_seconds.max(1));
             (per_second * SECONDS_OF_LIMIT).min(f64::from(depth)) as u32

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
 use sluice_connectors::{
-    http::Terms,
+    http::{Calls, Terms},
     target::{Certainty, Found, PushBatch, PushItem, PushOperation},
 };
 use sluice_core::{
@@ -25,7 +25,6 @@ use tracing::Instrument;
 
 use crate::{
     SyncOut, TargetConnection,
-    calls::Calls,
     gate::{self, Gate},
     group::{Group, group},
     keep, outcome,
@@ -34,6 +33,9 @@ use crate::{
 
 /// Records looked up together.
 const LOOKUPS: usize = 100;
+/// Longest wait in line at a limit of single paths; what would wait longer gives its place in the worker
+/// to other work, and comes back for its turn.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Until when a claimed batch may be worked on (promise C2).
 #[derive(Debug, Clone, Copy)]
@@ -402,30 +404,33 @@ impl Delivery<'_> {
         urgent: bool,
         call: impl Future<Output = T>,
     ) -> (Result<T>, Option<Outage>) {
-        let _permit = self.calls.acquire().await;
-        let wait = self.target.http.limiter().wait();
-        if Instant::now() + wait > self.deadlines.begin {
-            let error = Error::new(
-                ErrorClass::RateLimit,
-                "no_time_left",
-                "the claim is too old to begin a call",
-            );
-            return (Err(error.retry_after(wait)), None);
-        }
         let terms = Terms {
             urgent,
             begin_by: Some(self.deadlines.begin),
+            patience: Some(PATIENCE),
         };
-        let call = tokio::time::timeout_at(self.deadlines.end, terms.hold(call));
-        let (answer, outage) = Terms::watch_outage(call).await;
-        let answer = answer.map_err(|_| {
-            Error::new(
-                ErrorClass::Timeout,
-                "lease_over",
-                "the target did not answer while the claim lasted",
-            )
-        });
-        (answer, outage)
+        let paced = async {
+            let wait = self.target.http.limiter().wait();
+            if Instant::now() + wait > self.deadlines.begin {
+                let error = Error::new(
+                    ErrorClass::RateLimit,
+                    "no_time_left",
+                    "the claim is too old to begin a call",
+                );
+                return (Err(error.retry_after(wait)), None);
+            }
+            let call = tokio::time::timeout_at(self.deadlines.end, terms.hold(call));
+            let (answer, outage) = Terms::watch_outage(call).await;
+            let answer = answer.map_err(|_| {
+                Error::new(
+                    ErrorClass::Timeout,
+                    "lease_over",
+                    "the target did not answer while the claim lasted",
+                )
+            });
+            (answer, outage)
+        };
+        self.calls.hold(paced).await
     }
 
     pub(crate) fn certainty(&self, work: &Work) -> Certainty {

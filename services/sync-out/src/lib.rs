@@ -7,7 +7,6 @@
 //! Claiming is the recorded intent to send (promise O1); a push that comes back with an intent
 //! nobody settled is looked up at the target before anything is created there.
 
-mod calls;
 pub mod connection;
 mod deliver;
 pub mod gate;

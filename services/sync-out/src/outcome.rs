@@ -1,5 +1,7 @@
 //! What a push's answer means for its task: pure.
 
+use std::time::Duration;
+
 use rand::Rng;
 use sluice_connectors::target::{Certainty, PushOperation, Receipt};
 use sluice_core::{
@@ -8,6 +10,10 @@ use sluice_core::{
     task::PushAction,
 };
 use sluice_store::task::{PushNext, PushTask};
+
+/// Longest wait of a single push for what holds up its whole connection: back in the queue it waits
+/// unclaimed, as all others do.
+const LONGEST_SNOOZE: Duration = Duration::from_secs(60);
 
 /// The target did what was asked: it holds this version.
 pub fn delivered(version: i32, hash: Hash, receipt: Receipt) -> PushNext {
@@ -84,6 +90,10 @@ pub fn failed(
     };
     match retry::decide(error, tried, &policy, rng) {
         Next::RetryAfter(after) => PushNext::Retry { after },
+        // The limiter knows how long all have to wait, and hears when a person ends that.
+        Next::SnoozeFor(after) if error.class() == ErrorClass::RateLimit => PushNext::Snooze {
+            after: after.min(LONGEST_SNOOZE),
+        },
         Next::SnoozeFor(after) => PushNext::Snooze { after },
         Next::Dead => PushNext::Dead,
     }
@@ -162,6 +172,22 @@ mod tests {
             after(ErrorClass::RateLimit, update, LOOKUP),
             PushNext::Snooze { .. }
         ));
+        let pause = failed(
+            &task(1, "Location"),
+            update,
+            &Error::new(ErrorClass::RateLimit, "test_failure", "test")
+                .retry_after(Duration::from_secs(600)),
+            LOOKUP,
+            None,
+            &RetryPolicy::default(),
+            &mut rand::rngs::StdRng::seed_from_u64(1),
+        );
+        assert_eq!(
+            pause,
+            PushNext::Snooze {
+                after: LONGEST_SNOOZE
+            }
+        );
         let tired = PushTask {
             retry_count: 1,
             max_retries: 1,

@@ -23,15 +23,17 @@ pub struct Window {
     pub prefetch: u16,
 }
 
-/// The window of a connection. Without limits it is what the settings say. With limits a batch is
+/// The window of a connection. Without limits of all calls it is what the settings say. With limits a batch is
 /// about a second's worth, or one call's: what is claimed is sent within seconds, far within its
 /// lease, and urgent work never stands behind more than that.
 ///
 /// `batch` and `slots` are the settings; `records_per_call` is what the target takes at once.
 pub fn window(limits: &[RateLimit], batch: usize, slots: usize, records_per_call: usize) -> Window {
     let batch = batch.max(1);
+    // What a limit of single paths holds up is sent away (`Terms::patience`), and counts for nobody else.
     let calls_per_second = limits
         .iter()
+        .filter(|limit| limit.counts_all())
         .map(|limit| f64::from(limit.calls) / f64::from(limit.per_seconds.max(1)))
         .fold(f64::INFINITY, f64::min);
     let (claim, slots) = if calls_per_second.is_finite() {
@@ -84,6 +86,11 @@ mod tests {
         assert_eq!(window(&[limit(1, 60)], 200, 3, 50).claim, 50);
         assert_eq!(window(&[limit(1, 60)], 200, 3, 50).slots, 1);
         assert_eq!(window(&[limit(600, 60), limit(30, 60)], 200, 3, 1).claim, 1);
+        let of_a_path = RateLimit {
+            paths: vec!["/slow".to_owned()],
+            ..limit(30, 60)
+        };
+        assert_eq!(window(&[limit(600, 60), of_a_path], 200, 3, 1).claim, 10);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sluice_connectors::target::PushOperation;
+use sluice_connectors::{http::Calls, target::PushOperation};
 use sluice_core::{EntityType, QueueClass, TaskId, catalogue::RateLimit};
 use sluice_runtime::{
     Shutdown,
@@ -19,7 +19,6 @@ use tokio::{
 
 use crate::{
     SyncOut, TargetConnection,
-    calls::Calls,
     deliver::{self, Deadlines, Delivery},
     inbox::{Desk, Inbox, Intake, Ready, Ticket},
     keep,
@@ -95,7 +94,7 @@ async fn work(
         outcomes,
         suspects: suspects.clone(),
         keeps: keep::kept_types(&target.target).into(),
-        calls: Arc::new(Calls::new(target.http.clone())),
+        calls: Calls::new(target.http.clone()),
         shutdown: shutdown.clone(),
     };
     // Ends the settler and the intakes by dropping what they listen to.
@@ -131,7 +130,7 @@ struct Worker {
     /// Entity types whose creates are kept before they are sent.
     keeps: Arc<[EntityType]>,
     /// Calls in flight to the target.
-    calls: Arc<Calls>,
+    calls: Calls,
     shutdown: Shutdown,
 }
 
@@ -192,10 +191,11 @@ impl Worker {
         }
     }
 
-    /// The time between two calls that the connection's own limits make.
+    /// The time between two calls that the connection's own limits of all calls make.
     fn usual_wait(&self) -> Duration {
         self.limits
             .iter()
+            .filter(|limit| limit.counts_all())
             .map(|limit| Duration::from_secs(u64::from(limit.per_seconds)) / limit.calls.max(1))
             .max()
             .unwrap_or_default()

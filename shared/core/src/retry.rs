@@ -73,8 +73,9 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Codes of errors of class `RateLimit` that mean: no call was made, for reasons of our own. They
 /// never cost an attempt and do not count as an answer of the system.
-const OWN_WAITS: [&str; 5] = [
+const OWN_WAITS: [&str; 6] = [
     "no_time_left",
+    "no_turn_soon",
     "no_slot_in_time",
     "breaker_open",
     "limits_unreachable",

@@ -188,7 +188,7 @@ fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             wait: Some(*after),
             // A person says that nothing was sent; an error says itself whether it may have been.
             intent_version: base.intent_version.filter(|_| error.is_some()),
-            attempt: tried(AttemptOutcome::Snoozed),
+            attempt: tried(AttemptOutcome::Snoozed).filter(|_| !waited(&settlement.attempt)),
             ..base
         },
         PushNext::Blocked { .. } if held.parent_linked => Outcome {
@@ -233,6 +233,12 @@ fn decide<'a>(held: &Held, settlement: &'a PushSettlement) -> Outcome<'a> {
             ..base
         },
     }
+}
+
+/// Whether the push only waited for a turn of its own: nothing was tried, and it may wait many times.
+fn waited(attempt: &Attempt) -> bool {
+    let error = attempt.error.as_ref();
+    attempt.calls == 0 && error.is_some_and(|error| is_own_wait(&error.code))
 }
 
 /// What an attempt says about `limited_date`: the time runs on, or begins (`Some(true)`), ends

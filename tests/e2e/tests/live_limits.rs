@@ -41,6 +41,23 @@ async fn limits_are_changed_live() {
     system
         .until(PATIENCE, || async { fullest(&system, fast).await > 10 })
         .await;
+    // So slow that nobody calls for minutes; whoever waits for that hears of its end.
+    limit(
+        &system,
+        &processes,
+        json!([{ "calls": 1, "per_seconds": 600 }]),
+    )
+    .await;
+    let silence = chrono::TimeDelta::seconds(5);
+    system
+        .until(PATIENCE, || async {
+            fullest(&system, Utc::now() - silence).await == 0
+        })
+        .await;
+    let fast = limit(&system, &processes, slow(50)).await;
+    system
+        .until(PATIENCE, || async { fullest(&system, fast).await > 10 })
+        .await;
     // Slower.
     let changed = limit(&system, &processes, slow(5)).await;
     holds(&system, changed, 5).await;
@@ -97,7 +114,7 @@ async fn limits_are_changed_live() {
         .collect();
     assert_eq!(
         actors,
-        [("api:test", "connection.limited"); 2],
+        [("api:test", "connection.limited"); 4],
         "{activity}"
     );
 }

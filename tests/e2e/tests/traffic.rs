@@ -162,6 +162,54 @@ async fn paths_have_limits_of_their_own_and_urgent_pushes_a_reserve() {
     drop(processes);
 }
 
+/// O3, O8: what waits for a limit of some paths lets calls to others by, and uses that limit up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_path_lets_others_by() {
+    let limits = json!([
+        { "calls": 6_000, "per_seconds": 60 },
+        { "calls": 60, "per_seconds": 60, "paths": ["/v1/work-orders"] },
+    ]);
+    let system = System::start(Setup {
+        seed: 47,
+        records: 1_500,
+        limits: Some([json!([{ "calls": 600_000, "per_seconds": 60 }]), limits]),
+        ..Setup::default()
+    })
+    .await;
+    let processes = system.start_roles().await;
+    let run = system.start_run(&["--full"]).await;
+    system.until_over(run, PATIENCE).await;
+    let others = "select count(*) from sync_queue q
+                  join sync_master_data m on m.id = q.master_data_id
+                  where q.target_system = 'lessen360' and m.entity_type in ('Location', 'Resident')
+                    and q.state <> 'completed'";
+    system
+        .until(PATIENCE, || async { system.number(others).await == 0 })
+        .await;
+    let backlog = system.open_pushes().await;
+    assert!(backlog > 100, "{backlog} work orders are left");
+    let since = Utc::now();
+    system
+        .edit(json!({ "count": 40, "only": ["resident.create"] }))
+        .await;
+    let run = system.start_run(&[]).await;
+    system.until_over(run, PATIENCE).await;
+    system
+        .until(PATIENCE, || async { system.number(others).await == 0 })
+        .await;
+    let orders = calls(&system, "/v1/work-orders", Some(since)).await;
+    assert!(orders.len() < 20, "{} work orders went first", orders.len());
+    system
+        .until(PATIENCE, || async {
+            calls(&system, "/v1/work-orders", Some(since)).await.len() >= 60
+        })
+        .await;
+    let orders = calls(&system, "/v1/work-orders", Some(since)).await;
+    let took = (orders[59] - orders[0]).as_seconds_f64();
+    assert!(took < 59.0 / 0.95, "59 work orders took {took} s");
+    drop(processes);
+}
+
 async fn start(system: &System) -> Vec<Process> {
     futures::future::join_all(ROLES.map(|role| system.spawn(role))).await
 }

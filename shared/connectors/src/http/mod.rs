@@ -5,6 +5,7 @@
 //! the environment, repeats nothing by itself, and bounds time and size of every answer.
 
 mod access;
+mod calls;
 mod failure;
 mod message;
 mod observe;
@@ -28,6 +29,7 @@ use sluice_core::{
 use tracing::Instrument as _;
 
 pub use access::Hosts;
+pub use calls::Calls;
 pub use message::{Request, Response};
 pub use options::HttpOptions;
 pub use reqwest::{

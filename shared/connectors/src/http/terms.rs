@@ -19,6 +19,8 @@ pub struct Terms {
     pub urgent: bool,
     /// A call that cannot begin by then is not made.
     pub begin_by: Option<Instant>,
+    /// A call that would wait longer than this for its turn under a limit of single paths is not made.
+    pub patience: Option<Duration>,
 }
 
 impl Terms {

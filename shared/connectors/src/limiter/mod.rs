@@ -9,6 +9,7 @@
 mod asking;
 pub(crate) mod local;
 pub mod manage;
+mod permit;
 pub mod state;
 
 use std::{
@@ -20,17 +21,15 @@ use std::{
 use sluice_core::{
     ConnectionId, Error, ErrorClass, Result,
     catalogue::{BreakerPolicy, RateLimit},
-    traffic::{
-        Leave, Nanos, Share, Take,
-        breaker::{Cause, Ended, ProbeBegin},
-        pace::Kind,
-    },
+    traffic::{Leave, Nanos, Share, Take, breaker::Ended, pace::Kind},
 };
 use sluice_runtime::metrics as names;
 use sluice_store::FleetStore;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::http::Terms;
+use crate::http::{Calls, Terms};
+
+pub use permit::Permit;
 
 /// Name of the document in the store.
 pub const DOCUMENT: &str = "traffic";
@@ -90,45 +89,6 @@ impl std::fmt::Debug for Limiter {
     }
 }
 
-/// Leave for one call, which must be made right away. Say how it ended, or drop it when nobody
-/// knows.
-#[must_use = "a slot is used up"]
-pub struct Permit {
-    inner: Arc<Inner>,
-    leave: Leave,
-    ended: Ended,
-}
-
-impl Permit {
-    /// The probe of an open breaker, when the call is one.
-    pub fn probe(&self) -> Option<ProbeBegin> {
-        self.leave.probe
-    }
-
-    /// The answer begins, so the call has arrived. Without a word of it, it may have arrived as late
-    /// as its end.
-    pub fn answered(&self) {
-        self.inner.answered(self.leave);
-    }
-
-    /// The call ended so.
-    pub fn ended(mut self, ended: Ended) {
-        self.ended = ended;
-    }
-
-    /// The call failed with this.
-    pub fn failed(self, cause: Cause) {
-        self.inner.state().share.blame(cause);
-        self.ended(Ended::Failed);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.inner.ended(self.leave, self.ended);
-    }
-}
-
 /// A caller in line, until dropped.
 struct Waiting<'a> {
     inner: &'a Inner,
@@ -179,7 +139,8 @@ impl Limiter {
     ///
     /// # Errors
     /// Of class RateLimit, which costs no attempt: `breaker_open`; `no_slot_in_time` when the terms
-    /// say by when to begin; `limits_unreachable` when the store is away.
+    /// say by when to begin; `no_turn_soon` when they say how long to wait for a limit of single paths;
+    /// `limits_unreachable` when the store is away.
     pub async fn acquire(&self, path: &str, terms: &Terms) -> Result<Permit> {
         let started = Instant::now();
         let permit = match self.inner.take_at_once(path, terms.urgent) {
@@ -195,6 +156,13 @@ impl Limiter {
     }
 
     async fn wait_in_line(&self, path: &str, terms: &Terms) -> Result<Permit> {
+        if let Some(wait) = self.inner.send_away(path, terms) {
+            let error = held_back(
+                "no_turn_soon",
+                "the limit of these paths allows no call soon",
+            );
+            return Err(error.retry_after(wait));
+        }
         let turn = self.inner.take_in_line(path, terms.urgent);
         match terms.begin_by {
             None => turn.await,
@@ -269,21 +237,29 @@ impl Inner {
         };
         self.ask_if_due(&mut state);
         drop(state);
-        Some(self.permit(leave))
+        Some(Permit::new(self, leave))
     }
 
-    fn permit(self: &Arc<Self>, leave: Leave) -> Permit {
-        Permit {
-            inner: Arc::clone(self),
-            leave,
-            ended: Ended::Unknown,
-        }
+    /// How long the caller should stay away instead of waiting in line.
+    fn send_away(&self, path: &str, terms: &Terms) -> Option<Duration> {
+        let patience = nanos(terms.patience?);
+        let mut state = self.state();
+        let kind = state.share.kind(path, terms.urgent);
+        let wait = state.share.send_away(kind, patience, self.now())?;
+        Some(Duration::from_nanos(u64::try_from(wait).unwrap_or(0)))
     }
 
     async fn take_in_line(self: &Arc<Self>, path: &str, urgent: bool) -> Result<Permit> {
         let (mut waiting, line) = self.line_up(path, urgent);
+        let steps_aside = self.state().share.is_of_paths(waiting.kind);
+        if steps_aside {
+            Calls::step_aside();
+        }
         let _first = line.first.lock().await;
         loop {
+            if steps_aside {
+                Calls::step_in().await;
+            }
             let news = line.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
@@ -300,8 +276,11 @@ impl Inner {
                 self.ask_if_due(&mut state);
                 take
             };
+            if steps_aside && matches!(take, Take::At(_) | Take::Ask) {
+                Calls::step_aside();
+            }
             match take {
-                Take::Now(leave) => return Ok(self.permit(leave)),
+                Take::Now(leave) => return Ok(Permit::new(self, leave)),
                 Take::At(at) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(self.at(at)) => {}

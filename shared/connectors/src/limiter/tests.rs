@@ -165,6 +165,7 @@ async fn the_reserve_is_for_urgent_calls() {
     let terms = |urgent| Terms {
         urgent,
         begin_by: Some(begin + Duration::from_secs(3)),
+        ..Terms::default()
     };
     let calls = async |urgent| {
         let mut calls = 0;
@@ -187,6 +188,7 @@ async fn a_call_begins_in_time_or_not_at_all() {
     let terms = Terms {
         urgent: false,
         begin_by: Some(Instant::now() + Duration::from_millis(300)),
+        ..Terms::default()
     };
     let error = limiter.acquire("/", &terms).await.err().unwrap();
     assert_eq!(error.code(), "no_slot_in_time");

@@ -44,6 +44,11 @@ impl RateLimit {
             reserve: 0,
         }
     }
+
+    /// Whether every call counts, whatever its path.
+    pub fn counts_all(&self) -> bool {
+        self.paths.is_empty()
+    }
 }
 
 /// As the command line takes it: `60/60,reserve=20,path=/a`.

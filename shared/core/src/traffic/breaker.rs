@@ -207,8 +207,7 @@ impl Breaker {
         self.in_a_row = 0;
     }
 
-    /// Closes it by hand. After an outage calls come back step by step, as after good probes: nobody
-    /// has seen yet how much the other side bears.
+    /// Closes it. After an outage calls come back step by step: nobody knows yet how much is borne.
     pub fn close(&mut self, now: Nanos) {
         self.forget();
         self.cause = None;

@@ -82,6 +82,14 @@ impl Kind {
         self.0 == 0
     }
 
+    /// How far apart calls of this kind are at least because of limits of single paths; `None` when no
+    /// such limit counts them.
+    pub(super) fn step_of_paths(self, limits: &[RateLimit]) -> Option<Nanos> {
+        let counting = gates(limits).enumerate().filter(|(bit, _)| self.has(*bit));
+        let of_paths = counting.filter(|(_, gate)| !gate.paths.is_empty());
+        of_paths.map(|(_, gate)| gate.step).max()
+    }
+
     fn has(self, gate: usize) -> bool {
         self.0 & (1 << gate) != 0
     }

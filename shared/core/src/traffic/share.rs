@@ -5,6 +5,7 @@
 //! became of it is told with the next ask; when that fails, nobody hears of it, and the slot counts
 //! as used at the last moment. A call is told when its answer shows how late it can have arrived.
 
+mod away;
 mod flights;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +24,7 @@ const USE: Nanos = 50 * MILLISECOND;
 /// Wait after the store could not be asked.
 const AFTER_FAILURE: Nanos = 250 * MILLISECOND;
 /// While calls are held back, somebody who wants to call hears within this time that they are not
-/// any more, for instance because a person closed the breaker.
+/// any more, for instance because a person closed the breaker or raised a limit.
 const LOOK: Nanos = 2 * SECOND;
 /// What became of more slots is not told.
 const MOST_TOLD: usize = 4 * MOST as usize;
@@ -97,6 +98,8 @@ struct Lane {
     ask_at: Nanos,
     /// When the next slot is thought to come, while there is none.
     next_at: Nanos,
+    /// Turns until then were given to callers that were sent away.
+    booked_until: Nanos,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -309,10 +312,11 @@ impl Share {
         let held = (self.paused_until - AHEAD / 2).max(self.open_until);
         let look = self.answered_at + LOOK;
         let looked = self.looked_at.is_some_and(|at| now - at < LOOK);
-        let curious = held > now && looked;
+        let turns = self.lanes.values().map(|lane| lane.next_at);
+        let curious = turns.fold(held, Nanos::max) > now && looked;
         let lost = self.failing_since.is_some() && looked;
         lanes
-            .map(|lane| lane.ask_at.max(held.min(look)))
+            .map(|lane| lane.ask_at.max(held).min(look))
             .chain((urgent || lost).then_some(now))
             .chain(curious.then_some(look))
             .min()

@@ -136,6 +136,28 @@ fn only_failures_cost_attempts() {
     assert_eq!((outcome.attempt, outcome.intent_version), (None, None));
 }
 
+/// O6: attempts tell what was tried; a wait for a turn is none, and may happen many times.
+#[test]
+fn waiting_for_a_turn_is_no_attempt() {
+    let after = Duration::from_secs(1);
+    let recorded = |code: &str, calls| {
+        let mut settlement = settlement(Some(ErrorClass::RateLimit), PushNext::Snooze { after });
+        settlement.attempt.calls = calls;
+        if let Some(error) = &mut settlement.attempt.error {
+            error.code = code.into();
+        }
+        let outcome = settle(&held(), &settlement);
+        assert_eq!((outcome.wait, outcome.error.is_some()), (Some(after), true));
+        outcome.attempt.is_some()
+    };
+    assert!(!recorded("no_turn_soon", 0));
+    assert!(
+        recorded("no_turn_soon", 1),
+        "it looked for the record before"
+    );
+    assert!(recorded("target_rate_limited", 1));
+}
+
 fn delivered(version: i32) -> PushNext {
     PushNext::Delivered {
         action: PushAction::Created,

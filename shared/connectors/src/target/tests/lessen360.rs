@@ -282,6 +282,7 @@ async fn calls_held_back_are_not_counted() {
     let terms = Terms {
         urgent: false,
         begin_by: Some(tokio::time::Instant::now()),
+        ..Terms::default()
     };
     let batch = terms
         .hold(target.push(

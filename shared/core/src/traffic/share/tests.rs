@@ -100,6 +100,35 @@ fn a_store_that_was_away_is_found_again() {
     assert_eq!(share.next_ask(at + AWAY + LOOK), None);
 }
 
+/// O3: whoever waits for a slow limit hears of a faster one within two seconds, in line or not.
+#[test]
+fn a_raised_limit_is_heard_of_while_waiting_for_the_old_one() {
+    let slow = [RateLimit::new(1, 3_600)];
+    for in_line in [true, false] {
+        let mut traffic = Traffic::new(&slow);
+        let mut share = Share::new("me".into(), &slow, SECOND);
+        let kind = share.kind("/", false);
+        let mut now = 1_000 * SECOND;
+        share.wait_begins(kind);
+        for _ in 0..2 {
+            exchange(&mut share, &mut traffic, now);
+        }
+        now += 10 * MILLISECOND;
+        assert!(matches!(share.take(kind, now), Take::Now(_)));
+        exchange(&mut share, &mut traffic, now);
+        if !in_line {
+            share.wait_ended(kind, 0);
+        }
+        traffic.pace.set_limits(&[RateLimit::new(600, 60)], now);
+        assert!(share.wait(now) > 3_000 * SECOND);
+        let at = share.next_ask(now).expect("it is asked");
+        assert!(at <= now + LOOK, "in {} ns", at - now);
+        exchange(&mut share, &mut traffic, at);
+        assert_eq!(share.limits(), [RateLimit::new(600, 60)]);
+        assert!(share.wait(at) <= SECOND, "{}", share.wait(at));
+    }
+}
+
 /// After a jump of the clock, what is in hand counts no more, and the store is told.
 #[test]
 fn a_jump_of_the_clock_empties_the_share() {
