@@ -320,7 +320,7 @@ async fn probe_sources(
         for source in sources.all() {
             let name = format!("{}/{}", source.organization, source.connection.spec.name);
             tokio::select! {
-                outcome = Terms::urgently(source.source.check()) => health.record(&name, outcome.err().map(|error| error.code())),
+                outcome = Terms::probing(source.source.check()) => health.record(&name, outcome.err().map(|error| error.code())),
                 () = shutdown.soft.cancelled() => return Ok(()),
             }
         }
@@ -339,7 +339,7 @@ async fn probe_targets(
         for target in targets.all() {
             let name = format!("{}/{}", target.organization, target.connection.spec.name);
             tokio::select! {
-                outcome = Terms::urgently(target.target.check()) => health.record(&name, outcome.err().map(|error| error.code())),
+                outcome = Terms::probing(target.target.check()) => health.record(&name, outcome.err().map(|error| error.code())),
                 () = shutdown.soft.cancelled() => return Ok(()),
             }
         }

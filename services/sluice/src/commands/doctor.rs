@@ -85,11 +85,11 @@ pub async fn run(cli: &Cli) -> Result<Exit> {
             let files = files?;
             if connections::can_read(&files) {
                 let source = connections::source(&library, spec, shared.as_ref())?;
-                Terms::urgently(source.check()).await?;
+                Terms::probing(source.check()).await?;
             }
             if connections::can_write(&files) {
                 let target = connections::target(&library, spec, shared.as_ref())?;
-                Terms::urgently(target.check()).await?;
+                Terms::probing(target.check()).await?;
             }
             Ok(())
         })

@@ -6,6 +6,9 @@ use std::{cell::Cell, time::Duration};
 use sluice_core::{retry::Outage, traffic::breaker::ProbeBegin};
 use tokio::time::Instant;
 
+/// Longest wait of a probe for its turn: behind one slow connection others are to be looked at.
+const PROBE_WAITS: Duration = Duration::from_secs(15);
+
 tokio::task_local! {
     static TERMS: Terms;
     /// Set while the last call was a probe that failed.
@@ -34,6 +37,17 @@ impl Terms {
     pub fn urgently<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
         let terms = Self {
             urgent: true,
+            ..Self::current()
+        };
+        terms.hold(work)
+    }
+
+    /// Makes the calls of a future as looks at whether a system is there: urgent, and not made at all when
+    /// limits, a pause or the breaker let none begin within 15 seconds.
+    pub fn probing<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+        let terms = Self {
+            urgent: true,
+            begin_by: Some(Instant::now() + PROBE_WAITS),
             ..Self::current()
         };
         terms.hold(work)

@@ -237,3 +237,11 @@ async fn wait_for<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
         .await
         .expect("no answer in time")
 }
+
+/// Looks at systems come one after the other: none of them waits for long for its turn.
+#[tokio::test]
+async fn a_probe_waits_a_few_seconds_for_its_turn() {
+    let latest = tokio::time::Instant::now() + Duration::from_secs(20);
+    let terms = Terms::probing(async { Terms::current() }).await;
+    assert!(terms.urgent && terms.begin_by.is_some_and(|by| by < latest));
+}

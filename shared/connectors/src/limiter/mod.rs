@@ -168,6 +168,7 @@ impl Limiter {
             None => turn.await,
             Some(by) => tokio::time::timeout_at(by, turn).await.unwrap_or_else(|_| {
                 Err(held_back("no_slot_in_time", "no call was allowed in time")
+                    .hint("`sluice connection list` shows limits and pauses")
                     .retry_after(self.wait()))
             }),
         }
