@@ -85,8 +85,7 @@ impl World {
                 self.run(false).await;
             }
             Fault::Replay => {
-                self.command(&["dlq", "replay", "--class", "validation", "--yes"])
-                    .await;
+                self.replay(&["--class", "validation"]).await;
             }
             Fault::Deletion => self.delete_hooked().await,
             Fault::Cut { link } => self.proxy(*link).cut(),

@@ -70,7 +70,7 @@ async fn run(backend: Backend, seed: u64, rounds: usize) {
     wait_for_rest(&world).await;
     eprintln!("[{:5.1} s] quiet", began.elapsed().as_secs_f64());
     judge(&world, backend, seed).await;
-    world.command(&["dlq", "replay", "--yes", "--wait"]).await;
+    world.replay(&["--wait"]).await;
     wait_for_rest(&world).await;
     eprintln!("[{:5.1} s] replayed", began.elapsed().as_secs_f64());
     let dead = "select count(*) from sync_queue where kind = 'push' and state = 'dead'";
