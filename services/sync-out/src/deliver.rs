@@ -107,7 +107,7 @@ pub(crate) async fn run(delivery: &Delivery<'_>, batch: Vec<Work>) {
                     "outcome_unknown",
                     "an earlier create may have been carried out, and the target has no way to tell",
                 )
-                .hint("look for the record at the target, then link it or replay");
+                .hint("look for the record at the target, then say what became of it: `sluice unknown settle`");
                 delivery.settle(work, PushNext::Unknown, Some(&error)).await;
             }
         }
