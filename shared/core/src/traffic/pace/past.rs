@@ -172,8 +172,8 @@ mod tests {
 
     use super::*;
 
-    /// Calls in the order of their times; some of them are taken back later.
-    fn past(calls: &[(Nanos, bool)]) -> (Past, Vec<Nanos>) {
+    /// What is known of these calls, of which some were not made; when those were that were; and now.
+    fn past(calls: &[(Nanos, bool)]) -> (Past, Vec<Nanos>, Nanos) {
         let mut past = Past::since(0);
         let mut now = 1_000_000 * SECOND;
         let mut made = Vec::new();
@@ -187,7 +187,7 @@ mod tests {
             }
         }
         past.put_together(now);
-        (past, made)
+        (past, made, now)
     }
 
     proptest! {
@@ -197,8 +197,7 @@ mod tests {
             calls in prop::collection::vec((0_i64..100_000 * SECOND, prop::bool::weighted(0.8)), 1..200),
             back in 0_i64..MAX_SECONDS as Nanos * SECOND,
         ) {
-            let (past, made) = past(&calls);
-            let Some(now) = made.last().copied() else { return Ok(()) };
+            let (past, made, now) = past(&calls);
             let mut history = History::default();
             past.add_to(&mut history, now - back, Nanos::MAX);
             let within = |back: Nanos| made.iter().filter(|at| **at > now - back).count() as u64;
@@ -212,8 +211,7 @@ mod tests {
             calls in prop::collection::vec((0_i64..100_000 * SECOND, prop::bool::weighted(0.8)), 1..200),
             known in 0_i64..MAX_SECONDS as Nanos * SECOND,
         ) {
-            let (past, made) = past(&calls);
-            let Some(now) = made.last().copied() else { return Ok(()) };
+            let (past, made, now) = past(&calls);
             let until = now - known;
             let mut history = History::default();
             made.iter().filter(|at| **at > until).for_each(|at| history.add(*at, 1));
@@ -226,7 +224,7 @@ mod tests {
         /// What is stored is what is read.
         #[test]
         fn it_is_stored_whole(calls in prop::collection::vec((0_i64..100_000 * SECOND, any::<bool>()), 1..200)) {
-            let (past, _) = past(&calls);
+            let (past, ..) = past(&calls);
             let stored = serde_json::to_string(&past).unwrap();
             prop_assert_eq!(serde_json::from_str::<Past>(&stored).unwrap(), past);
         }
