@@ -36,7 +36,9 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.permit = None;
+        if let Some(permit) = self.permit.take() {
+            self.calls.give_back(permit);
+        }
         self.calls.follow();
     }
 }
@@ -95,6 +97,16 @@ impl Calls {
         }
     }
 
+    /// One that is too many goes, whoever waits for it.
+    fn give_back(&self, permit: OwnedSemaphorePermit) {
+        let Inner { http, places, .. } = &*self.inner;
+        let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
+        if *places > http.concurrency() {
+            *places -= 1;
+            permit.forget();
+        }
+    }
+
     /// Adds places, or takes free ones away; those in use are taken when they come back.
     fn follow(&self) {
         let Inner { http, open, places } = &*self.inner;
@@ -106,5 +118,39 @@ impl Calls {
         } else {
             *places -= open.forget_permits(*places - wanted);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use sluice_core::secret::SecretConfig;
+
+    use super::*;
+    use crate::{http::HttpOptions, limiter::Limiter};
+
+    /// While others wait for a place, no place that is too many is passed on to them.
+    #[tokio::test]
+    async fn places_become_fewer_while_others_wait() {
+        let options = HttpOptions {
+            concurrency: 4,
+            ..HttpOptions::default()
+        };
+        let config = SecretConfig::new(serde_json::json!({}));
+        let http = HttpClient::new("acme-one", &config, Limiter::new(&[]), options).unwrap();
+        let calls = Calls::new(http.clone());
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(calls.acquire().await);
+        }
+        let mut next = Box::pin(calls.acquire());
+        assert!(next.as_mut().now_or_never().is_none());
+        http.congestion().congested();
+        for _ in 0..2 {
+            held.pop();
+            assert!(next.as_mut().now_or_never().is_none());
+        }
+        held.pop();
+        assert!(next.as_mut().now_or_never().is_some());
     }
 }
