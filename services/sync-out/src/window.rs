@@ -1,5 +1,7 @@
 //! How much work of one target is in hand: pure decisions.
 
+use std::time::Duration;
+
 use sluice_core::catalogue::RateLimit;
 
 use crate::settle;
@@ -10,6 +12,12 @@ const SLOW: f64 = 0.1;
 /// The broker's bound of unsettled messages per consumer, kept so that one process cannot hold
 /// everything.
 const MOST_PREFETCH: usize = 2_000;
+
+/// What all batches in hand need together at most, of the lease: what has not begun in its first half goes
+/// back, and was claimed in vain.
+const PART_OF_LEASE: u32 = 8;
+/// How long a call is thought to take before any was answered.
+const UNKNOWN: Duration = Duration::from_millis(500);
 
 /// Bounds of one target connection in one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +67,22 @@ pub fn window(limits: &[RateLimit], batch: usize, slots: usize, records_per_call
     }
 }
 
+/// What may be claimed now, of what the window allows: no more than the target answers in time, as its
+/// calls go at present. `at_once` calls are made at a time, `lasts` is how long one takes.
+pub fn claimable(
+    window: Window,
+    records_per_call: usize,
+    at_once: usize,
+    lasts: Option<Duration>,
+    lease: Duration,
+) -> usize {
+    let lasts = lasts.unwrap_or(UNKNOWN).max(Duration::from_micros(1));
+    let rounds = (lease / PART_OF_LEASE).as_secs_f64() / lasts.as_secs_f64();
+    let calls = rounds * at_once.max(1) as f64 / window.slots.max(1) as f64;
+    let records = (calls.max(1.0) as usize).saturating_mul(records_per_call.max(1));
+    records.min(window.claim)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +115,22 @@ mod tests {
             ..limit(30, 60)
         };
         assert_eq!(window(&[limit(600, 60), of_a_path], 200, 3, 1).claim, 10);
+    }
+
+    #[test]
+    fn no_more_is_claimed_than_a_slow_target_answers_in_time() {
+        let lease = Duration::from_secs(75);
+        let window = window(&[], 200, 3, 1);
+        let claim = |at_once, lasts| claimable(window, 1, at_once, Some(lasts), lease);
+        assert_eq!(claim(4, Duration::from_millis(300)), 41);
+        assert_eq!(claim(64, Duration::from_millis(2)), 200);
+        assert_eq!(claim(1, Duration::from_secs(60)), 1);
+        assert_eq!(claimable(window, 1, 4, None, lease), 25);
+        assert_eq!(
+            claimable(window, 50, 1, Some(lease), lease),
+            50,
+            "a call's worth"
+        );
     }
 
     proptest! {

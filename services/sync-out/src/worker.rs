@@ -25,7 +25,7 @@ use crate::{
     picker::Picker,
     push_queue,
     settle::{self, Settled, Work},
-    window::{Window, window},
+    window::{self, Window, window},
 };
 
 /// Outcomes that may wait to be settled before senders have to wait.
@@ -148,7 +148,7 @@ impl Worker {
             let most = if self.target.http.limiter().is_guarded() {
                 1
             } else {
-                window.claim
+                self.claimable(window)
             };
             let picked = self.inbox.pick(&mut picker, most);
             if !picked.is_empty() {
@@ -157,6 +157,17 @@ impl Worker {
         }
         self.desk.release(self.inbox.drain());
         while batches.join_next().await.is_some() {}
+    }
+
+    fn claimable(&self, window: Window) -> usize {
+        let http = &self.target.http;
+        window::claimable(
+            window,
+            records_per_call(&self.target),
+            http.concurrency(),
+            http.call_lasts(),
+            self.context.settings.lease,
+        )
     }
 
     /// Waits for a slot, for a target that takes calls, and for work, in this order: what is

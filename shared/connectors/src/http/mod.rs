@@ -284,6 +284,14 @@ impl HttpClient {
         self.congestion().calls() as usize
     }
 
+    /// How long calls took lately, on average; `None` before some were answered.
+    pub fn call_lasts(&self) -> Option<std::time::Duration> {
+        let lasts = self.congestion().lasts()?;
+        Some(std::time::Duration::from_nanos(
+            u64::try_from(lasts).unwrap_or(0),
+        ))
+    }
+
     /// HTTP calls made so far by this client and its clones.
     pub fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)

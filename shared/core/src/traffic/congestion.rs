@@ -33,6 +33,8 @@ pub struct Congestion {
     ended: u32,
     took: Nanos,
     best: Option<Nanos>,
+    /// What a call of the last whole round took, on average.
+    lasts: Option<Nanos>,
 }
 
 impl Congestion {
@@ -48,12 +50,18 @@ impl Congestion {
             ended: 0,
             took: 0,
             best: None,
+            lasts: None,
         }
     }
 
     /// Calls at once now; at least 1.
     pub fn calls(&self) -> u32 {
         self.calls
+    }
+
+    /// How long calls take lately; `None` before a round of them was answered.
+    pub fn lasts(&self) -> Option<Nanos> {
+        self.lasts
     }
 
     /// A call was answered after this long.
@@ -67,6 +75,7 @@ impl Congestion {
             return;
         }
         let average = self.took / Nanos::from(self.ended);
+        self.lasts = Some(average);
         let best = self.best.map_or(average, |best| best.min(average));
         self.best = Some(best);
         let slow = average > 2 * best && average > best + NOISE;
