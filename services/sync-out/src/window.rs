@@ -78,8 +78,11 @@ pub fn claimable(
 ) -> usize {
     let lasts = lasts.unwrap_or(UNKNOWN).max(Duration::from_micros(1));
     let rounds = (lease / PART_OF_LEASE).as_secs_f64() / lasts.as_secs_f64();
-    let calls = rounds * at_once.max(1) as f64 / window.slots.max(1) as f64;
-    let records = (calls.max(1.0) as usize).saturating_mul(records_per_call.max(1));
+    let (at_once, slots) = (at_once.max(1), window.slots.max(1));
+    let calls = (rounds * at_once as f64 / slots as f64) as usize;
+    // No fewer than can be under way.
+    let calls = calls.max(at_once.div_ceil(slots));
+    let records = calls.saturating_mul(records_per_call.max(1));
     records.min(window.claim)
 }
 
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!(claim(4, Duration::from_millis(300)), 41);
         assert_eq!(claim(64, Duration::from_millis(2)), 200);
         assert_eq!(claim(1, Duration::from_secs(60)), 1);
+        assert_eq!(claim(4, Duration::from_secs(60)), 2);
         assert_eq!(claimable(window, 1, 4, None, lease), 25);
         assert_eq!(
             claimable(window, 50, 1, Some(lease), lease),
